@@ -11,7 +11,7 @@
 
 use std::{collections::BTreeSet, hash::BuildHasher, sync::Arc};
 
-use crate::{Application, Endpoint, Event, Key, Snapshot};
+use crate::{Application, Cursor, Endpoint, Event, Key, Snapshot};
 
 /// The newest state, and the means to step it forward.
 #[derive(Debug, Default)]
@@ -44,6 +44,12 @@ impl Index {
             Event::Progress { .. } => {}
         }
         before != self.now.content_hash || known.is_none()
+    }
+
+    /// The position of the last event.
+    #[must_use]
+    pub fn at(&self) -> Option<Cursor> {
+        self.now.at
     }
 
     /// The state as of the last event.

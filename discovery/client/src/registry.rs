@@ -70,7 +70,7 @@ pub struct Cursor {
 }
 
 /// The right to keep one record, until it lapses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LeaseId(pub u64);
 
 /// One step of a watch. After applying it the watcher is at `at`.

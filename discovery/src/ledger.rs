@@ -1,0 +1,264 @@
+//! Who is registered, until when, and what changed lately.
+//!
+//! The state of [`MemoryRegistry`](crate::MemoryRegistry), without waiting and
+//! without a clock: `now` is handed in. Every step first lets lapse what is
+//! due, so no record is given out after its lease.
+//!
+//! ```text
+//!   records   key   -> record, its lease        (at most `records_max`)
+//!   leases    lease -> key, length, deadline    (one a record)
+//!   due       deadline, lease                   (the next to lapse first)
+//!   history   the latest changes, in order      (at most `history_max`)
+//! ```
+//!
+//! Invariants:
+//! 1. Each change takes the next revision, and the history has no gap: its
+//!    last change is the newest revision.
+//! 2. A record has one lease and a lease one record.
+//! 3. No list outgrows its bound (`records_are_bounded`,
+//!    `lost_history_gives_a_reset`).
+
+use std::{
+    collections::{BTreeSet, HashMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use discovery_client::{Cursor, Endpoint, Error, Event, Key, LeaseId, MAX_APPLICATIONS};
+use tokio::time::Instant;
+
+/// The shortest lease that can be kept by renewing it.
+const LEASE_MIN: Duration = Duration::from_millis(100);
+
+#[derive(Debug)]
+struct Record {
+    endpoint: Arc<Endpoint>,
+    lease: LeaseId,
+}
+
+#[derive(Debug)]
+struct Lease {
+    key: Key,
+    ttl: Duration,
+    deadline: Instant,
+}
+
+/// The bounds of a ledger.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    pub(crate) lease_max: Duration,
+    pub(crate) records_max: usize,
+    pub(crate) history_max: usize,
+}
+
+/// Everything the in-process registry knows.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    bounds: Bounds,
+    at: Cursor,
+    last_lease: u64,
+    records: HashMap<Key, Record>,
+    leases: HashMap<LeaseId, Lease>,
+    due: BTreeSet<(Instant, LeaseId)>,
+    history: VecDeque<Event>,
+}
+
+impl Ledger {
+    pub(crate) fn new(bounds: Bounds, generation: u64) -> Self {
+        Self {
+            bounds,
+            at: Cursor {
+                generation,
+                revision: 0,
+            },
+            last_lease: 0,
+            records: HashMap::new(),
+            leases: HashMap::new(),
+            due: BTreeSet::new(),
+            history: VecDeque::new(),
+        }
+    }
+
+    /// The newest position.
+    pub(crate) fn at(&self) -> Cursor {
+        self.at
+    }
+
+    /// When the next lease lapses.
+    pub(crate) fn next_lapse(&self) -> Option<Instant> {
+        self.due.first().map(|(deadline, _)| *deadline)
+    }
+
+    /// Lets lapse what is due.
+    pub(crate) fn lapse(&mut self, now: Instant) {
+        while let Some((deadline, lease)) = self.due.first().copied()
+            && deadline <= now
+        {
+            self.end(lease);
+        }
+    }
+
+    pub(crate) fn register(
+        &mut self,
+        endpoint: Endpoint,
+        ttl: Duration,
+        now: Instant,
+    ) -> Result<LeaseId, Error> {
+        self.lapse(now);
+        let endpoint = checked(endpoint)?;
+        if !(LEASE_MIN..=self.bounds.lease_max).contains(&ttl) {
+            let reason = format!(
+                "a lease of {ttl:?} is not between {LEASE_MIN:?} and {:?}",
+                self.bounds.lease_max
+            );
+            return Err(Error::Invalid { reason });
+        }
+        let known = self.records.get(&endpoint.key);
+        if let Some(known) = known
+            && known.endpoint.life > endpoint.life
+        {
+            return Err(superseded(&known.endpoint, &endpoint));
+        }
+        if known.is_none() && self.records.len() >= self.bounds.records_max {
+            return Err(Error::Full {
+                limit: self.bounds.records_max,
+            });
+        }
+        if let Some(Record { lease, .. }) = known {
+            let voided = *lease;
+            self.forget(voided);
+        }
+        self.last_lease += 1;
+        let lease = LeaseId(self.last_lease);
+        let deadline = now + ttl;
+        self.leases.insert(
+            lease,
+            Lease {
+                key: endpoint.key.clone(),
+                ttl,
+                deadline,
+            },
+        );
+        self.due.insert((deadline, lease));
+        self.put(endpoint, lease);
+        Ok(lease)
+    }
+
+    pub(crate) fn renew(&mut self, lease: LeaseId, now: Instant) -> Result<(), Error> {
+        self.lapse(now);
+        let held = self.leases.get_mut(&lease).ok_or(Error::LeaseLapsed)?;
+        self.due.remove(&(held.deadline, lease));
+        held.deadline = now + held.ttl;
+        self.due.insert((held.deadline, lease));
+        Ok(())
+    }
+
+    pub(crate) fn update(
+        &mut self,
+        lease: LeaseId,
+        endpoint: Endpoint,
+        now: Instant,
+    ) -> Result<(), Error> {
+        self.lapse(now);
+        let endpoint = checked(endpoint)?;
+        let held = self.leases.get(&lease).ok_or(Error::LeaseLapsed)?;
+        if held.key != endpoint.key {
+            let reason = format!("the lease is for {}, not for {}", held.key, endpoint.key);
+            return Err(Error::Invalid { reason });
+        }
+        if let Some(known) = self.records.get(&endpoint.key)
+            && *known.endpoint != endpoint
+            && known.endpoint.life >= endpoint.life
+        {
+            return Err(superseded(&known.endpoint, &endpoint));
+        }
+        self.put(endpoint, lease);
+        self.renew(lease, now)
+    }
+
+    pub(crate) fn revoke(&mut self, lease: LeaseId, now: Instant) {
+        self.lapse(now);
+        self.end(lease);
+    }
+
+    /// The next event for a watcher that is at `at`; nothing if it knows all.
+    pub(crate) fn after(&self, at: Option<Cursor>) -> Option<Event> {
+        let missed = at
+            .filter(|at| at.generation == self.at.generation)
+            .and_then(|at| self.at.revision.checked_sub(at.revision))
+            .and_then(|missed| usize::try_from(missed).ok())
+            .filter(|missed| *missed <= self.history.len());
+        match missed {
+            Some(0) => None,
+            Some(missed) => self.history.get(self.history.len() - missed).cloned(),
+            None => {
+                let endpoints = self
+                    .records
+                    .values()
+                    .map(|record| Arc::clone(&record.endpoint))
+                    .collect();
+                Some(Event::Reset {
+                    at: self.at,
+                    endpoints,
+                })
+            }
+        }
+    }
+
+    fn put(&mut self, endpoint: Endpoint, lease: LeaseId) {
+        let endpoint = Arc::new(endpoint);
+        let record = Record {
+            endpoint: Arc::clone(&endpoint),
+            lease,
+        };
+        let old = self.records.insert(endpoint.key.clone(), record);
+        if old.is_none_or(|old| old.endpoint != endpoint) {
+            self.note(|at| Event::Put { at, endpoint });
+        }
+    }
+
+    /// Ends a lease and removes its record.
+    fn end(&mut self, lease: LeaseId) {
+        if let Some(key) = self.forget(lease) {
+            self.records.remove(&key);
+            self.note(|at| Event::Delete { at, key });
+        }
+    }
+
+    /// Ends a lease alone.
+    fn forget(&mut self, lease: LeaseId) -> Option<Key> {
+        let Lease { key, deadline, .. } = self.leases.remove(&lease)?;
+        self.due.remove(&(deadline, lease));
+        Some(key)
+    }
+
+    fn note(&mut self, event: impl FnOnce(Cursor) -> Event) {
+        self.at.revision += 1;
+        if self.history.len() >= self.bounds.history_max {
+            self.history.pop_front();
+        }
+        self.history.push_back(event(self.at));
+    }
+}
+
+/// The record as the registry keeps it: applications in order, each once.
+fn checked(mut endpoint: Endpoint) -> Result<Endpoint, Error> {
+    endpoint.applications.sort();
+    endpoint.applications.dedup();
+    match endpoint.applications.len() {
+        count if count > MAX_APPLICATIONS => Err(Error::Invalid {
+            reason: format!(
+                "{count} applications in one record, at most {MAX_APPLICATIONS} are allowed"
+            ),
+        }),
+        _ => Ok(endpoint),
+    }
+}
+
+fn superseded(known: &Endpoint, offered: &Endpoint) -> Error {
+    Error::Superseded {
+        key: known.key.clone(),
+        newest: known.life,
+        offered: offered.life,
+    }
+}

@@ -133,3 +133,173 @@ impl Carryover {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Address, Endpoint, EndpointId, Kind, Life, Site, State};
+
+    const GRACE: Duration = Duration::from_secs(5);
+
+    fn endpoint(id: &str, port: u16) -> Arc<Endpoint> {
+        Arc::new(Endpoint {
+            key: key(id),
+            kind: Kind::Replica,
+            address: Address::new(format!("127.0.0.1:{port}")).unwrap(),
+            applications: Vec::new(),
+            state: State::Serving,
+            capacity: None,
+            life: Life {
+                incarnation: 1,
+                version: 0,
+            },
+        })
+    }
+
+    fn key(id: &str) -> Key {
+        Key {
+            site: Site::new("east").unwrap(),
+            id: EndpointId::new(id).unwrap(),
+        }
+    }
+
+    fn at(generation: u64, revision: u64) -> Cursor {
+        Cursor {
+            generation,
+            revision,
+        }
+    }
+
+    fn reset(at: Cursor, ids: &[&str]) -> Event {
+        Event::Reset {
+            at,
+            endpoints: ids.iter().map(|id| endpoint(id, 1)).collect(),
+        }
+    }
+
+    fn known(carryover: &Carryover) -> Vec<String> {
+        let mut ids: Vec<_> = carryover
+            .snapshot()
+            .endpoints()
+            .map(|endpoint| endpoint.key.id.to_string())
+            .collect();
+        ids.sort();
+        ids
+    }
+
+    /// Three were known, the registry has begun anew and lists nobody.
+    fn restarted(now: Instant) -> Carryover {
+        let mut carryover = Carryover::new(GRACE);
+        carryover.apply(reset(at(1, 3), &["a", "b", "c"]), now);
+        carryover.apply(reset(at(2, 0), &[]), now);
+        carryover
+    }
+
+    #[test]
+    fn a_restart_takes_nothing_away_at_once() {
+        let now = Instant::now();
+        let mut carryover = restarted(now);
+        assert_eq!(known(&carryover), ["a", "b", "c"]);
+        assert_eq!(carryover.cursor(), Some(at(2, 0)));
+
+        carryover.apply(
+            Event::Put {
+                at: at(2, 1),
+                endpoint: endpoint("b", 2),
+            },
+            now,
+        );
+        carryover.apply(
+            Event::Delete {
+                at: at(2, 2),
+                key: key("c"),
+            },
+            now,
+        );
+        assert_eq!(
+            known(&carryover),
+            ["a", "b"],
+            "only what the registry itself deletes goes"
+        );
+        assert_eq!(
+            carryover
+                .snapshot()
+                .get(&key("b"))
+                .unwrap()
+                .address
+                .authority(),
+            "127.0.0.1:2"
+        );
+        assert!(!carryover.settle(now + GRACE - Duration::from_millis(1)));
+    }
+
+    #[test]
+    fn after_the_grace_only_the_new_list_counts() {
+        let now = Instant::now();
+        let mut carryover = restarted(now);
+        carryover.apply(
+            Event::Put {
+                at: at(2, 1),
+                endpoint: endpoint("b", 1),
+            },
+            now,
+        );
+        assert!(carryover.settle(now + GRACE));
+        assert_eq!(known(&carryover), ["b"]);
+
+        let mut fresh = Carryover::new(GRACE);
+        fresh.apply(reset(at(2, 1), &["b"]), now);
+        assert_eq!(
+            carryover.snapshot().content_hash(),
+            fresh.snapshot().content_hash()
+        );
+        assert!(
+            carryover.apply(
+                Event::Put {
+                    at: at(2, 2),
+                    endpoint: endpoint("d", 1)
+                },
+                now
+            ),
+            "the position is kept"
+        );
+    }
+
+    #[test]
+    fn nothing_is_waited_for_once_all_are_back() {
+        let now = Instant::now();
+        let mut carryover = restarted(now);
+        assert_eq!(carryover.until(), Some(now + GRACE));
+        for (id, revision) in [("a", 1), ("b", 2), ("c", 3)] {
+            carryover.apply(
+                Event::Put {
+                    at: at(2, revision),
+                    endpoint: endpoint(id, 1),
+                },
+                now,
+            );
+        }
+        assert_eq!(carryover.until(), None);
+    }
+
+    #[test]
+    fn a_list_of_the_same_generation_is_the_truth() {
+        let now = Instant::now();
+        let mut carryover = Carryover::new(GRACE);
+        carryover.apply(reset(at(1, 3), &["a", "b"]), now);
+        carryover.apply(reset(at(1, 9), &["b"]), now);
+        assert_eq!(known(&carryover), ["b"]);
+    }
+
+    #[test]
+    fn those_still_missed_outlast_a_second_list() {
+        let now = Instant::now();
+        let mut carryover = restarted(now);
+        carryover.apply(reset(at(2, 4), &["b"]), now);
+        assert_eq!(known(&carryover), ["a", "b", "c"]);
+        carryover.resume(now + GRACE);
+        assert!(!carryover.settle(now + GRACE));
+        assert!(carryover.settle(now + GRACE * 2));
+        assert_eq!(known(&carryover), ["b"]);
+    }
+}

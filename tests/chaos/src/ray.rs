@@ -1,0 +1,165 @@
+//! Real Ray clusters, several on one machine.
+//!
+//! Each has its own ports and its own folder for temporary files, and stays in
+//! the foreground (`--block`). It is stopped through its family: `ray stop`
+//! kills by name and would take the neighbour with it. Ray's workers lead
+//! process groups of their own, so killing the head's group alone would leave
+//! a Serve proxy that goes on answering for a while.
+
+use std::{net::Ipv4Addr, path::Path, process::Command, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use discovery_client::Address;
+use rustix::process::{Signal, kill_process};
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+
+use crate::{http, ports, process::Process, venv::Venv, wait};
+
+/// Bytes of shared memory of a cluster; 75 MiB is the least Ray accepts.
+const OBJECT_STORE: u32 = 80 << 20;
+/// The head answers after 3 s on two idle cores.
+const HEAD: Duration = Duration::from_secs(90);
+/// Serve's controller, proxy and replica, one Python process each.
+const DEPLOY: Duration = Duration::from_secs(120);
+
+/// A running Ray cluster with the application of `python/ray_site.py`.
+#[derive(Debug)]
+pub struct Cluster {
+    site: String,
+    head: Process,
+    gcs: u16,
+    http: u16,
+    /// Ray's sockets are in there, and their paths must be short.
+    _temporary: TempDir,
+}
+
+impl Cluster {
+    /// Starts the head of a cluster for `site`; logs go to `folder`.
+    ///
+    /// # Errors
+    /// If Ray cannot be started or does not answer in time.
+    pub async fn start(venv: &Venv, site: &str, folder: &Path) -> Result<Self> {
+        let temporary = tempfile::Builder::new().prefix("ray-").tempdir()?;
+        let names = [
+            "port",
+            "node-manager-port",
+            "object-manager-port",
+            "dashboard-agent-listen-port",
+            "dashboard-agent-grpc-port",
+            "metrics-export-port",
+            "runtime-env-agent-port",
+            "ray-client-server-port",
+            "dashboard-port",
+        ];
+        let [http, numbers @ ..] = ports::free::<10>()?;
+        let mut command = environment(venv.program("ray"), site);
+        command.args([
+            "start",
+            "--head",
+            "--block",
+            "--disable-usage-stats",
+            "--include-dashboard=false",
+        ]);
+        command.args(["--node-ip-address=127.0.0.1", "--num-cpus=1"]);
+        // Workers bind what the kernel gives them; Ray's own range would be
+        // the same for both clusters.
+        command.args(["--min-worker-port=0", "--max-worker-port=0"]);
+        command.arg(format!("--object-store-memory={OBJECT_STORE}"));
+        command.arg(format!("--temp-dir={}", temporary.path().display()));
+        command.args(
+            names
+                .iter()
+                .zip(numbers)
+                .map(|(name, number)| format!("--{name}={number}")),
+        );
+        let head = Process::start(&format!("ray-{site}"), command, folder)?;
+        let gcs = numbers[0];
+        let mut cluster = Self {
+            site: site.to_owned(),
+            head,
+            gcs,
+            http,
+            _temporary: temporary,
+        };
+        wait::until(&format!("the Ray head of {site}"), HEAD, async || {
+            cluster.head.check_alive()?;
+            TcpStream::connect((Ipv4Addr::LOCALHOST, gcs))
+                .await
+                .context("its GCS does not listen")
+        })
+        .await?;
+        Ok(cluster)
+    }
+
+    /// Deploys the application and waits until Serve's proxy answers for it.
+    ///
+    /// # Errors
+    /// If it does not within two minutes.
+    pub async fn deploy(&mut self, venv: &Venv, folder: &Path) -> Result<()> {
+        let mut command = environment(venv.script("ray_site.py"), &self.site);
+        command.args([format!("127.0.0.1:{}", self.gcs), self.http.to_string()]);
+        let mut driver = Process::start(&format!("deploy-{}", self.site), command, folder)?;
+        let status = driver.end(DEPLOY).await?;
+        ensure!(
+            status.success(),
+            "Serve refused the application: {}",
+            driver.log()
+        );
+        self.answers(DEPLOY).await
+    }
+
+    /// Waits until Serve's proxy answers for the application.
+    ///
+    /// # Errors
+    /// If it does not within `within`.
+    pub async fn answers(&mut self, within: Duration) -> Result<()> {
+        let url = format!("{}/demo/where", self.address()?);
+        wait::until(
+            &format!("Serve's proxy of {}", self.site),
+            within,
+            async || {
+                self.head.check_alive()?;
+                http::get(&url).await
+            },
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// Where Serve's proxy listens.
+    ///
+    /// # Errors
+    /// Never: a loopback address with a port is an address.
+    pub fn address(&self) -> Result<Address> {
+        Ok(Address::new(format!("http://127.0.0.1:{}", self.http))?)
+    }
+
+    /// SIGKILL to Serve's proxy alone. Serve notices after some seconds and
+    /// starts another.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn kill_proxy(&self) -> Result<()> {
+        let members = self.head.members();
+        let proxy = members
+            .iter()
+            .find(|one| one.title.starts_with("ray::ProxyActor"));
+        let proxy = proxy.with_context(|| format!("no Serve proxy among {members:?}"))?;
+        kill_process(proxy.pid, Signal::KILL).context("cannot kill the Serve proxy")
+    }
+
+    /// SIGKILL to every process of the cluster. Returns how many those were.
+    pub fn kill(&mut self) -> usize {
+        self.head.kill()
+    }
+}
+
+fn environment(mut command: Command, site: &str) -> Command {
+    command.env("CHAOS_SITE", site);
+    command.env("RAY_USAGE_STATS_ENABLED", "0");
+    command.env_remove("RAY_ADDRESS");
+    // A dead proxy is noticed within seconds instead of half a minute.
+    command.env("RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S", "1");
+    command
+}

@@ -5,17 +5,27 @@
 //! has threads and event loops of its own, so that nothing that happens here
 //! can delay a request.
 
-#![expect(unreachable_pub, reason = "a binary exports nothing; `pub` marks what other modules use")]
+#![expect(
+    unreachable_pub,
+    reason = "a binary exports nothing; `pub` marks what other modules use"
+)]
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
+mod admin;
 mod bench;
+mod build;
 mod cli;
+mod config;
 mod dev;
 mod drill;
 mod replica;
+mod serve;
+mod status;
+mod telemetry;
+mod wire;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -1,0 +1,79 @@
+//! `tradewind serve`: one site, or some of its roles, until it is stopped.
+
+use std::{collections::BTreeSet, path::PathBuf, process::ExitCode};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    cli::Exit,
+    config::{self, Config, Role},
+    telemetry::{self, Traces},
+    wire::Process,
+};
+
+/// Flags of `serve`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The configuration file. Absent: built-in defaults, one site `local`.
+    #[arg(short, long, value_name = "FILE", env = "TRADEWIND_CONFIG")]
+    config: Option<PathBuf>,
+    /// What this process does, in place of the file's `roles`.
+    #[arg(long = "role", value_enum, value_delimiter = ',', value_name = "ROLES")]
+    roles: Option<Vec<Role>>,
+}
+
+/// Serves until SIGTERM or SIGINT, then drains; a second signal ends at once.
+///
+/// # Errors
+/// [`config::Error`] for a wrong file; otherwise the first part that failed.
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let roles: Option<BTreeSet<Role>> = args.roles.map(|roles| roles.into_iter().collect());
+    let config = match &args.config {
+        Some(path) => config::load(path, roles)?,
+        None => Config::built_in(roles)?,
+    };
+    telemetry::log(&config.log)?;
+    let mut signals = Signals::new()?;
+    let traces = Traces::begin(&config)?;
+    let process = Process::bind(config, traces.tracer()).await?;
+
+    let stop = CancellationToken::new();
+    let running = process.run(stop.clone());
+    let insisted = async {
+        signals.next().await;
+        stop.cancel();
+        signals.next().await;
+    };
+    let outcome = tokio::select! {
+        outcome = running => outcome,
+        () = insisted => {
+            tracing::warn!("told to stop twice: ending at once");
+            return Ok(Exit::Findings.into());
+        }
+    };
+    traces.stop().await;
+    outcome.map(|()| ExitCode::SUCCESS)
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,430 @@
+//! Puts the rooms together: the only file that picks an implementation.
+//!
+//! Built from floor 0 upwards, and every address is bound before anything runs,
+//! so that a process either serves as configured or says why it cannot.
+//!
+//! ```text
+//!   registry, here or remote <--- registrations: own gateway, static replicas
+//!        |            ^
+//!        |            '---------- peers of other sites
+//!        v
+//!    snapshots ------> gateway ------> admin
+//!
+//!   stop:  readiness off, own record Draining  ..spread..  gateway drains,
+//!          records leave, the rest ends
+//! ```
+//!
+//! Invariants:
+//! 1. The first role to fail stops the rest, and the process ends with an error.
+//! 2. A stop is told to everybody before the first connection is refused.
+//! 3. Every wait of a stop has a deadline; the longest is the gateway's own
+//!    `drain_grace`.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context, anyhow};
+use discovery::{Indexer, MemoryRegistry, Service};
+use discovery_client::{
+    Address, Endpoint, Key, Kind, Life, Registrar, Registration, Registry, RemoteRegistry, State,
+    Subscriber,
+};
+use federation::peers::Peers;
+use futures_util::future::join_all;
+use gateway::Gateway;
+use opentelemetry::global::BoxedTracer;
+use tokio::{
+    task::{self, JoinSet},
+    time::{Instant, sleep, timeout_at},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    admin::{Admin, Facts},
+    config::{Config, Replica, Role},
+};
+
+/// The lease of this process's own records.
+const LEASE: Duration = Duration::from_secs(3);
+
+/// How long records may take to leave the registry.
+const LEAVE: Duration = Duration::from_secs(1);
+
+/// How much longer than its `drain_grace` the gateway may take to end.
+const GATEWAY_END: Duration = Duration::from_secs(5);
+
+/// How long the rest may take to end.
+const REST_END: Duration = Duration::from_secs(3);
+
+/// One process: every address is bound, nothing runs yet.
+pub struct Process {
+    config: Config,
+    source: Source,
+    gateway: Option<(Gateway, Address)>,
+    admin: Admin,
+    facts: Arc<Facts>,
+}
+
+/// Where this process knows its site's endpoints from.
+enum Source {
+    /// The registry is a role of this process.
+    Here {
+        registry: Arc<dyn Registry>,
+        indexer: Indexer,
+        service: Service,
+        peers: Peers,
+    },
+    /// It is another process.
+    Remote {
+        registries: Vec<Arc<dyn Registry>>,
+        subscriber: Subscriber,
+    },
+}
+
+impl Process {
+    /// Binds every address of `config`. Must be called inside the control
+    /// runtime.
+    ///
+    /// # Errors
+    /// The first address that cannot be had, by the name of its key.
+    pub async fn bind(config: Config, tracer: Option<BoxedTracer>) -> anyhow::Result<Self> {
+        let source = Source::bind(&config).await?;
+        let (view, link) = match &source {
+            Source::Here { indexer, .. } => (indexer.snapshots(), None),
+            Source::Remote { subscriber, .. } => (subscriber.snapshots(), Some(subscriber.link())),
+        };
+        let gateway = if config.plays(Role::Gateway) {
+            let gateway = Gateway::bind(
+                config.gateway.clone(),
+                config.site.clone(),
+                view.clone(),
+                tracer,
+            )
+            .context("gateway.listen")?;
+            let address = config
+                .advertise
+                .clone()
+                .unwrap_or_else(|| gateway.local_addr().into());
+            Some((gateway, address))
+        } else {
+            None
+        };
+        let admin = Admin::bind(config.admin.listen).await?;
+        let (registry, peers) = match &source {
+            Source::Here { service, peers, .. } => {
+                (Some(service.local_addr().into()), Some(peers.handle()))
+            }
+            Source::Remote { .. } => (None, None),
+        };
+        let facts = Arc::new(Facts {
+            site: config.site.clone(),
+            id: config.id.clone(),
+            roles: config.roles.iter().copied().collect(),
+            started: Instant::now(),
+            gateway: gateway
+                .as_ref()
+                .map(|(gateway, address)| (address.clone(), gateway.handle())),
+            registry,
+            view,
+            link,
+            peers,
+            draining: CancellationToken::new(),
+        });
+        Ok(Self {
+            config,
+            source,
+            gateway,
+            admin,
+            facts,
+        })
+    }
+
+    /// Serves until `stop` fires, then drains and ends.
+    ///
+    /// # Errors
+    /// The first role that failed, or that could not end in time.
+    pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+        let Self {
+            config,
+            source,
+            gateway,
+            admin,
+            facts,
+        } = self;
+        let said =
+            |address: Option<&Address>| address.map_or_else(|| "-".to_owned(), ToString::to_string);
+        tracing::info!(
+            site = %config.site,
+            gateway = said(gateway.as_ref().map(|(_, address)| address)),
+            registry = said(facts.registry.as_ref()),
+            admin = %admin.local_addr(),
+            "serving"
+        );
+
+        let (draining, serving, rest) = (
+            facts.draining.clone(),
+            CancellationToken::new(),
+            CancellationToken::new(),
+        );
+        let mut roles = Roles::default();
+        let registries = source.start(&mut roles, &rest);
+        let mut records = Records::new(registries);
+        for replica in &config.replicas {
+            records.keep(&replica_record(&config, replica));
+        }
+        let mut own = Vec::new();
+        if let Some((gateway, address)) = gateway {
+            own = records.keep(&gateway_record(&config, address));
+            let serving = serving.clone();
+            roles.start(GATEWAY, async move { Ok(gateway.run(serving).await?) });
+        }
+        let ending = rest.clone();
+        roles.start("admin", async move {
+            admin.run(facts, ending).await;
+            Ok(())
+        });
+
+        let failed = tokio::select! {
+            failure = roles.first_end() => Some(failure),
+            () = stop.cancelled() => None,
+        };
+        draining.cancel();
+        if failed.is_none() && !own.is_empty() {
+            tracing::info!(spread = ?config.drain.spread, "leaving: telling the others");
+            own.iter()
+                .for_each(|record| record.set_state(State::Draining));
+            sleep(config.drain.spread).await;
+        }
+        tracing::info!("draining");
+        serving.cancel();
+        let drained = roles
+            .end_of(
+                |role| role == GATEWAY,
+                config.gateway.drain_grace + GATEWAY_END,
+            )
+            .await;
+        records.leave().await;
+        rest.cancel();
+        let ended = roles.end_of(|_| true, REST_END).await;
+        tracing::info!("stopped");
+        match failed {
+            Some(failure) => Err(failure),
+            None => drained.and(ended),
+        }
+    }
+}
+
+impl Source {
+    async fn bind(config: &Config) -> anyhow::Result<Self> {
+        if config.plays(Role::Registry) {
+            let registry: Arc<dyn Registry> = Arc::new(MemoryRegistry::new(&config.registry));
+            let service = Service::bind(&config.registry, registry.clone())
+                .await
+                .context("registry.listen")?;
+            let peers = Peers::new(&config.federation, &config.site, &registry)
+                .context("federation.peers")?;
+            let indexer = Indexer::new(registry.clone());
+            return Ok(Self::Here {
+                registry,
+                indexer,
+                service,
+                peers,
+            });
+        }
+        let name = format!("{}/{}", config.site, config.id);
+        let mut registries = Vec::new();
+        let mut sources = Vec::new();
+        for address in &config.connect {
+            let registry: Arc<dyn Registry> =
+                Arc::new(RemoteRegistry::new(&*name, address.clone()).context("connect")?);
+            sources.push((address.clone(), registry.clone()));
+            registries.push(registry);
+        }
+        Ok(Self::Remote {
+            registries,
+            subscriber: Subscriber::over(sources),
+        })
+    }
+
+    /// Starts what follows the registry and returns where to register.
+    fn start(self, roles: &mut Roles, stop: &CancellationToken) -> Vec<Arc<dyn Registry>> {
+        let stopped = || stop.clone();
+        match self {
+            Self::Here {
+                registry,
+                indexer,
+                service,
+                peers,
+            } => {
+                let (one, two, three) = (stopped(), stopped(), stopped());
+                roles.start("registry index", async move {
+                    indexer.run(one).await;
+                    Ok(())
+                });
+                roles.start("registry", async move { Ok(service.run(two).await?) });
+                if peers.handle().links().next().is_some() {
+                    roles.start("peers", async move {
+                        peers.run(three).await;
+                        Ok(())
+                    });
+                }
+                vec![registry]
+            }
+            Self::Remote {
+                registries,
+                subscriber,
+            } => {
+                let stop = stopped();
+                roles.start("registry subscription", async move {
+                    subscriber.run(stop).await;
+                    Ok(())
+                });
+                registries
+            }
+        }
+    }
+}
+
+/// The task that is waited for before the others are stopped.
+const GATEWAY: &str = "gateway";
+
+/// The tasks without which the process is not what it was configured to be.
+#[derive(Default)]
+struct Roles {
+    tasks: JoinSet<anyhow::Result<()>>,
+    names: HashMap<task::Id, &'static str>,
+}
+
+impl Roles {
+    fn start(
+        &mut self,
+        name: &'static str,
+        role: impl Future<Output = anyhow::Result<()>> + Send + 'static,
+    ) {
+        let task = self.tasks.spawn(role);
+        self.names.insert(task.id(), name);
+    }
+
+    /// Waits for the next role that ends; nothing if none runs.
+    async fn next(&mut self) -> Option<(&'static str, anyhow::Result<()>)> {
+        let (id, outcome) = match self.tasks.join_next_with_id().await? {
+            Ok((id, outcome)) => (id, outcome),
+            Err(panic) => (panic.id(), Err(panic.into())),
+        };
+        Some((self.names.remove(&id).unwrap_or("a role"), outcome))
+    }
+
+    /// Waits for the first role that ends by itself, and says why that is a
+    /// failure.
+    async fn first_end(&mut self) -> anyhow::Error {
+        let failure = match self.next().await {
+            Some((name, Err(error))) => error.context(format!("{name} failed")),
+            Some((name, Ok(()))) => anyhow!("{name} ended unasked"),
+            None => anyhow!("nothing was started"),
+        };
+        tracing::error!(error = format!("{failure:#}"), "stopping");
+        failure
+    }
+
+    /// Waits until no role that is `awaited` runs, and says what failed first.
+    async fn end_of(
+        &mut self,
+        awaited: impl Fn(&str) -> bool,
+        within: Duration,
+    ) -> anyhow::Result<()> {
+        let deadline = Instant::now() + within;
+        let mut failed = Ok(());
+        while let Some(name) = self.names.values().copied().find(|name| awaited(name)) {
+            match timeout_at(deadline, self.next()).await {
+                Ok(Some((_, Ok(())))) => {}
+                Ok(Some((name, Err(error)))) => {
+                    failed = failed.and(Err(
+                        error.context(format!("{name} failed while it was stopped"))
+                    ));
+                }
+                Ok(None) => break,
+                Err(_) => return failed.and(Err(anyhow!("{name} did not end within {within:?}"))),
+            }
+        }
+        failed
+    }
+}
+
+/// The records this process keeps in its site's registries.
+struct Records {
+    registries: Vec<Arc<dyn Registry>>,
+    registrars: JoinSet<()>,
+    kept: Vec<Registration>,
+}
+
+impl Records {
+    fn new(registries: Vec<Arc<dyn Registry>>) -> Self {
+        Self {
+            registries,
+            registrars: JoinSet::new(),
+            kept: Vec::new(),
+        }
+    }
+
+    /// Keeps `endpoint` registered until [`leave`](Self::leave); a record that
+    /// is taken over by another process is left to it.
+    fn keep(&mut self, endpoint: &Endpoint) -> Vec<Registration> {
+        let mut registrations = Vec::new();
+        for registry in &self.registries {
+            let (registrar, registration) =
+                Registrar::new(registry.clone(), endpoint.clone(), LEASE);
+            let key = endpoint.key.clone();
+            self.registrars.spawn(async move {
+                // The end comes by `leave`, never by a token.
+                if let Err(error) = registrar.run(CancellationToken::new()).await {
+                    tracing::error!(endpoint = %key, %error, "an endpoint is not registered any more");
+                }
+            });
+            registrations.push(registration);
+        }
+        self.kept.extend(registrations.iter().cloned());
+        registrations
+    }
+
+    async fn leave(self) {
+        for left in join_all(self.kept.iter().map(|record| record.leave(LEAVE))).await {
+            if let Err(error) = left {
+                tracing::warn!(%error, "a record will lapse");
+            }
+        }
+    }
+}
+
+fn gateway_record(config: &Config, address: Address) -> Endpoint {
+    Endpoint {
+        key: Key {
+            site: config.site.clone(),
+            id: config.id.clone(),
+        },
+        kind: Kind::Gateway,
+        address,
+        applications: Vec::new(),
+        state: State::Serving,
+        capacity: None,
+        life: Life::begin(),
+    }
+}
+
+fn replica_record(config: &Config, replica: &Replica) -> Endpoint {
+    let applications: BTreeSet<_> = replica.applications.iter().cloned().collect();
+    Endpoint {
+        key: Key {
+            site: config.site.clone(),
+            id: replica.id(),
+        },
+        kind: Kind::Replica,
+        address: replica.address.clone(),
+        applications: applications.into_iter().collect(),
+        state: State::Serving,
+        capacity: replica.capacity,
+        life: Life::begin(),
+    }
+}

@@ -17,8 +17,10 @@
 //! No task: whoever reads or writes lets lapse what is due, and a watcher wakes
 //! for the next lapse. A lapse that nobody looks at does not matter.
 //!
-//! Invariants: those of [`Registry`], checked by `tests/conformance.rs` here and
-//! again through the wire.
+//! Invariants: those of [`Registry`], checked by `tests/registry/suite.rs` here
+//! and again through the wire; and
+//! 1. A slow watcher is given the whole list rather than what it missed
+//!    (`a_slow_watcher_is_given_the_whole_list`).
 
 use std::{
     hash::{BuildHasher as _, RandomState},
@@ -130,7 +132,7 @@ impl Registry for MemoryRegistry {
             news: self.shared.news.subscribe(),
             shared: Arc::clone(&self.shared),
             at: after,
-            spoke: Instant::now(),
+            spoke: None,
         };
         stream::unfold(watcher, |mut watcher| async {
             Some((watcher.next().await, watcher))
@@ -144,7 +146,8 @@ struct Watcher {
     shared: Arc<Shared>,
     news: watch::Receiver<Cursor>,
     at: Option<Cursor>,
-    spoke: Instant,
+    /// When it last said something; the first word comes at once.
+    spoke: Option<Instant>,
 }
 
 impl Watcher {
@@ -155,12 +158,14 @@ impl Watcher {
                 ledger.lapse(now);
                 (ledger.after(self.at), ledger.at(), ledger.next_lapse())
             });
-            let progress = self.spoke + PROGRESS;
+            let progress = self
+                .spoke
+                .map_or_else(Instant::now, |spoke| spoke + PROGRESS);
             let event = event
                 .or_else(|| (Instant::now() >= progress).then_some(Event::Progress { at: newest }));
             if let Some(event) = event {
                 self.at = Some(event.at());
-                self.spoke = Instant::now();
+                self.spoke = Some(Instant::now());
                 return event;
             }
             let wake = next_lapse.map_or(progress, |lapse| lapse.min(progress));

@@ -43,7 +43,7 @@ impl Index {
         self.now.at = Some(event.at());
         match event {
             Event::Reset { endpoints, .. } => self.replace(endpoints),
-            Event::Put { endpoint, .. } => self.put(endpoint),
+            Event::Put { endpoint, .. } => self.put(&endpoint),
             Event::Delete { key, .. } => self.delete(&key),
             Event::Progress { .. } => {}
         }
@@ -91,12 +91,12 @@ impl Index {
         self.now.by_application = sorted.collect();
     }
 
-    fn put(&mut self, endpoint: Arc<Endpoint>) {
+    fn put(&mut self, endpoint: &Arc<Endpoint>) {
         let old = self
             .now
             .endpoints
-            .insert(endpoint.key.clone(), Arc::clone(&endpoint));
-        self.now.content_hash ^= hash(&endpoint);
+            .insert(endpoint.key.clone(), Arc::clone(endpoint));
+        self.now.content_hash ^= hash(endpoint);
         let mut touched: BTreeSet<&Application> = endpoint.applications.iter().collect();
         if let Some(old) = &old {
             self.now.content_hash ^= hash(old);
@@ -106,7 +106,7 @@ impl Index {
             let stays = endpoint
                 .applications
                 .contains(application)
-                .then_some(&endpoint);
+                .then_some(endpoint);
             self.relist(application, &endpoint.key, stays);
         }
     }

@@ -246,8 +246,9 @@ impl Conversation {
 
     async fn ask(&mut self, step: Step) -> Result<(), Error> {
         let call = async {
-            send(&self.requests, step).await?;
-            self.reply().await
+            let sent = send(&self.requests, step).await;
+            // A stream the registry has ended may still hold its reason.
+            self.reply().await.and(sent)
         };
         timeout(RemoteRegistry::CALL, call)
             .await

@@ -215,7 +215,7 @@ impl Digester {
             .cloned()
             .collect();
         for id in gone {
-            self.drop(&id).await;
+            self.remove(&id).await;
         }
         while let Some((id, endpoint)) = wanted.pop_first() {
             self.keep(id, endpoint).await;
@@ -262,7 +262,7 @@ impl Digester {
         }
     }
 
-    async fn drop(&mut self, id: &EndpointId) {
+    async fn remove(&mut self, id: &EndpointId) {
         let Some(Kept { lease, .. }) = self.kept.remove(id) else {
             return;
         };

@@ -49,7 +49,10 @@ pub struct Offer<T> {
 
 impl<T> Default for Offer<T> {
     fn default() -> Self {
-        Self { local: Vec::new(), peers: Vec::new() }
+        Self {
+            local: Vec::new(),
+            peers: Vec::new(),
+        }
     }
 }
 
@@ -79,7 +82,13 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for pre-made metric series.
-    pub const ALL: [Self; 5] = [Self::Local, Self::Elsewhere, Self::Spill, Self::Failover, Self::TryAnyway];
+    pub const ALL: [Self; 5] = [
+        Self::Local,
+        Self::Elsewhere,
+        Self::Spill,
+        Self::Failover,
+        Self::TryAnyway,
+    ];
 
     /// The label.
     #[must_use]
@@ -124,7 +133,11 @@ pub fn choose<T>(offer: &Offer<T>, ask: Ask, fitness: impl Fn(&T) -> Fitness) ->
     if local.ready {
         return Choice::Local(&offer.local, Fitness::Ready, Reason::Local);
     }
-    let peers = if ask.stay { Tally::default() } else { Tally::of(&offer.peers, &fitness) };
+    let peers = if ask.stay {
+        Tally::default()
+    } else {
+        Tally::of(&offer.peers, &fitness)
+    };
     if peers.ready {
         let reason = match (offer.local.is_empty(), local.full) {
             (true, _) => Reason::Elsewhere,
@@ -136,11 +149,16 @@ pub fn choose<T>(offer: &Offer<T>, ask: Ask, fitness: impl Fn(&T) -> Fitness) ->
     if ask.try_anyway && local.ejected && !local.full {
         return Choice::Local(&offer.local, Fitness::Ejected, Reason::TryAnyway);
     }
-    Choice::Refuse(match (local.full || peers.full, offer.local.is_empty() && (ask.stay || offer.peers.is_empty())) {
-        (true, _) => Nowhere::Full,
-        (false, true) => Nowhere::Unknown,
-        (false, false) => Nowhere::Down,
-    })
+    Choice::Refuse(
+        match (
+            local.full || peers.full,
+            offer.local.is_empty() && (ask.stay || offer.peers.is_empty()),
+        ) {
+            (true, _) => Nowhere::Full,
+            (false, true) => Nowhere::Unknown,
+            (false, false) => Nowhere::Down,
+        },
+    )
 }
 
 /// Which kinds of fitness a list holds.
@@ -156,7 +174,12 @@ impl Tally {
         let mut tally = Self::default();
         for target in targets {
             match fitness(target) {
-                Fitness::Ready => return Self { ready: true, ..tally },
+                Fitness::Ready => {
+                    return Self {
+                        ready: true,
+                        ..tally
+                    };
+                }
                 Fitness::Full => tally.full = true,
                 Fitness::Ejected => tally.ejected = true,
                 Fitness::Closed => {}
@@ -173,7 +196,12 @@ mod tests {
     use super::*;
 
     fn any_fitness() -> impl Strategy<Value = Fitness> {
-        prop_oneof![Just(Fitness::Ready), Just(Fitness::Full), Just(Fitness::Ejected), Just(Fitness::Closed)]
+        prop_oneof![
+            Just(Fitness::Ready),
+            Just(Fitness::Full),
+            Just(Fitness::Ejected),
+            Just(Fitness::Closed)
+        ]
     }
 
     fn any_offer() -> impl Strategy<Value = Offer<Fitness>> {
@@ -209,7 +237,10 @@ mod tests {
     }
 
     fn at(local: &[Fitness], peers: &[Fitness], stay: bool, try_anyway: bool) -> String {
-        let offer = Offer { local: local.to_vec(), peers: peers.to_vec() };
+        let offer = Offer {
+            local: local.to_vec(),
+            peers: peers.to_vec(),
+        };
         match choose(&offer, Ask { stay, try_anyway }, |t| *t) {
             Choice::Local(_, _, reason) | Choice::Peer(_, reason) => reason.as_str().to_owned(),
             Choice::Refuse(nowhere) => format!("{nowhere:?}"),

@@ -116,7 +116,11 @@ pub struct Retry {
 
 impl Default for Retry {
     fn default() -> Self {
-        Self { attempts: 4, ratio: 0.1, reserve: 200 }
+        Self {
+            attempts: 4,
+            ratio: 0.1,
+            reserve: 200,
+        }
     }
 }
 
@@ -136,7 +140,10 @@ pub struct Health {
 
 impl Default for Health {
     fn default() -> Self {
-        Self { backoff: Duration::from_millis(500), backoff_max: Duration::from_secs(30) }
+        Self {
+            backoff: Duration::from_millis(500),
+            backoff_max: Duration::from_secs(30),
+        }
     }
 }
 
@@ -213,7 +220,11 @@ impl Config {
     /// [`Invalid`] for the first setting out of its bounds.
     pub fn validate(&self) -> Result<(), Invalid> {
         let refuse = |key: &str, value: String, allowed| {
-            Err(Invalid { key: key.to_owned(), value, allowed })
+            Err(Invalid {
+                key: key.to_owned(),
+                value,
+                allowed,
+            })
         };
         if !(1..=10).contains(&self.retry.attempts) {
             return refuse("retry.attempts", self.retry.attempts.to_string(), "1 to 10");
@@ -222,7 +233,11 @@ impl Config {
             return refuse("retry.ratio", self.retry.ratio.to_string(), "0 to 1");
         }
         if !(ByteSize::kib(8)..=ByteSize::mib(1)).contains(&self.header_limit) {
-            return refuse("header_limit", self.header_limit.to_string(), "8 KiB to 1 MiB");
+            return refuse(
+                "header_limit",
+                self.header_limit.to_string(),
+                "8 KiB to 1 MiB",
+            );
         }
         if self.body_limit == ByteSize(0) {
             return refuse("body_limit", self.body_limit.to_string(), "1 B or more");
@@ -238,7 +253,11 @@ impl Config {
         }
         if self.health.backoff_max < self.health.backoff {
             let value = humantime_serde::re::humantime::format_duration(self.health.backoff_max);
-            return refuse("health.backoff_max", value.to_string(), "health.backoff or more");
+            return refuse(
+                "health.backoff_max",
+                value.to_string(),
+                "health.backoff or more",
+            );
         }
         self.limits.validate("limits")?;
         for (nth, application) in self.applications.iter().enumerate() {
@@ -248,20 +267,36 @@ impl Config {
             if let Some(route) = &application.route {
                 let key = format!("applications[{nth}].route");
                 if !route.starts_with('/') || route.len() < 2 || route.ends_with('/') {
-                    return refuse(&key, format!("{route:?}"), "a path like /fraud, without / at the end");
+                    return refuse(
+                        &key,
+                        format!("{route:?}"),
+                        "a path like /fraud, without / at the end",
+                    );
                 }
                 if route == "/v1" || route.starts_with("/v1/") {
-                    return refuse(&key, format!("{route:?}"), "a path outside /v1, which speaks OpenAI");
+                    return refuse(
+                        &key,
+                        format!("{route:?}"),
+                        "a path outside /v1, which speaks OpenAI",
+                    );
                 }
                 let same = |other: &&ApplicationConfig| other.route.as_ref() == Some(route);
                 if self.applications.iter().filter(same).count() > 1 {
-                    return refuse(&key, format!("{route:?}"), "a route that no other application has");
+                    return refuse(
+                        &key,
+                        format!("{route:?}"),
+                        "a route that no other application has",
+                    );
                 }
             }
             let same = |other: &&ApplicationConfig| other.name == application.name;
             if self.applications.iter().filter(same).count() > 1 {
                 let key = format!("applications[{nth}].name");
-                return refuse(&key, application.name.to_string(), "a name that stands once in the list");
+                return refuse(
+                    &key,
+                    application.name.to_string(),
+                    "a name that stands once in the list",
+                );
             }
         }
         Ok(())

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 /// Why the gateway did not start or had to stop. What goes wrong with one
-/// request is a [`Refusal`](crate::Refusal) instead.
+/// request is answered to its caller instead.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The configuration cannot be.

@@ -1,0 +1,389 @@
+//! Sends one attempt to one target and waits until its answer can be trusted
+//! to begin.
+//!
+//! A short answer is held until it is whole, and a stream until its first
+//! event: so long nothing has gone to the client, and whatever happens costs a
+//! retry instead of an error.
+
+use std::{
+    fmt,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::{Bytes, BytesMut};
+use discovery_client::Site;
+use federation::plan::Reason;
+use http::{
+    HeaderMap, HeaderValue, Request, Response, Uri, Version,
+    header::{CONTENT_TYPE, HOST, VIA},
+};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
+
+use crate::{
+    body::ReplyBody,
+    call::{Call, Reply},
+    cause::{Cause, Limit, retry_after},
+    deadline::TIMEOUT,
+    dialect::Dialect,
+    fleet::{Clock, Target},
+    flow::{Flow, InFlight, Pace, Source},
+    hop,
+    pool::{Connection, Pool},
+    render::REFUSED,
+    span::TRACEPARENT,
+    sse::Framer,
+    sweep::Sweep,
+    upload::UploadBody,
+};
+
+/// Longest answer that is held until it is whole, in bytes.
+pub(crate) const MAX_HELD: usize = 64 * 1024;
+
+/// An attempt that did not become the client's answer.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    /// How it failed.
+    pub cause: Cause,
+    /// When the replica wants to be asked again.
+    pub retry_after: Option<Duration>,
+    /// The replica's own answer, if it gave one.
+    pub reply: Option<Reply>,
+}
+
+impl From<Cause> for Failed {
+    fn from(cause: Cause) -> Self {
+        Self {
+            cause,
+            retry_after: None,
+            reply: None,
+        }
+    }
+}
+
+/// Sends attempts over one core's connections.
+pub(crate) struct Dispatch {
+    /// The core's connections.
+    pub pool: Rc<Pool>,
+    /// The core's alarms.
+    pub sweep: Rc<Sweep>,
+    /// The clock of circuits.
+    pub clock: Clock,
+    /// What a forwarded request says of the way it came.
+    via: HeaderValue,
+}
+
+impl fmt::Debug for Dispatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Dispatch")
+    }
+}
+
+impl Dispatch {
+    /// Sends over `pool` in the name of site `here`.
+    #[must_use]
+    pub(crate) fn new(pool: Rc<Pool>, sweep: Rc<Sweep>, clock: Clock, here: &Site) -> Self {
+        Self {
+            pool,
+            sweep,
+            clock,
+            via: hop::mark(here),
+        }
+    }
+
+    /// One attempt at `call`.
+    ///
+    /// # Errors
+    /// [`Failed`]; the attempt has been counted and recorded then.
+    pub(crate) async fn send(
+        &self,
+        call: &Call,
+        target: &Arc<Target>,
+        in_flight: InFlight,
+        reason: Reason,
+        deadline: Instant,
+        fresh: bool,
+    ) -> Result<Reply, Failed> {
+        let began = Instant::now();
+        let context = call.record.attempt(target, reason, began);
+        let attempt = Attempt {
+            dispatch: self,
+            call,
+            target,
+            began,
+            deadline,
+        };
+        match attempt.run(in_flight, context, fresh).await {
+            Ok(reply) => {
+                target.breaker.success(self.clock.ms(Instant::now()));
+                Ok(reply)
+            }
+            Err(failed) => {
+                let now = Instant::now();
+                call.record.attempted(failed.cause.as_str(), now);
+                if failed.cause.action().strike && call.body.error().is_none() {
+                    attempt.strike(now, failed.cause);
+                }
+                Err(failed)
+            }
+        }
+    }
+}
+
+/// One attempt under way.
+struct Attempt<'a> {
+    dispatch: &'a Dispatch,
+    call: &'a Call,
+    target: &'a Arc<Target>,
+    began: Instant,
+    deadline: Instant,
+}
+
+/// An answer as far as it was held back.
+enum Held {
+    /// All of it.
+    Whole(Bytes),
+    /// The beginning, and the rest to come.
+    Begun(Option<Bytes>, Incoming, Option<Framer>),
+}
+
+impl Attempt<'_> {
+    async fn run(
+        &self,
+        in_flight: InFlight,
+        context: Option<HeaderValue>,
+        fresh: bool,
+    ) -> Result<Reply, Failed> {
+        let Self {
+            dispatch,
+            call,
+            target,
+            ..
+        } = self;
+        let limits = &call.limits;
+        let connecting = dispatch.pool.connect(target, fresh);
+        let mut connection = self
+            .within(limits.connect, Limit::Connect, connecting)
+            .await??;
+        let request = self.request(context, &connection);
+        call.body.watch_idle(&dispatch.sweep);
+        let sending = connection.send(request);
+        let response = self
+            .within(limits.first_byte, Limit::FirstByte, sending)
+            .await??;
+        let (mut head, body) = response.into_parts();
+        hop::strip(&mut head.headers);
+        let peer_refused = target.is_peer() && head.headers.contains_key(&REFUSED);
+        let failure = Cause::of_status(head.status, peer_refused);
+        let held = self.hold(&head.headers, body, failure.is_none()).await?;
+        let now = Instant::now();
+        let sender = match connection {
+            Connection::Replica { sender, .. } => Some(sender),
+            Connection::Peer(_) => None,
+        };
+        let body = match held {
+            Held::Whole(bytes) => {
+                if let Some(sender) = sender {
+                    dispatch.pool.put(target.serial, sender);
+                }
+                ReplyBody::whole(bytes)
+            }
+            Held::Begun(first, rest, framer) => {
+                let pool = Rc::clone(&dispatch.pool);
+                let source = Source {
+                    first,
+                    rest,
+                    sender,
+                    pool,
+                    in_flight,
+                    upload: call.body.clone(),
+                };
+                ReplyBody::flow(Flow::new(
+                    source,
+                    self.pace(),
+                    framer,
+                    Rc::clone(&call.record),
+                ))
+            }
+        };
+        let reply = Response::from_parts(head, body);
+        if let Some(cause) = failure {
+            return Err(Failed {
+                cause,
+                retry_after: retry_after(reply.headers()),
+                reply: Some(reply),
+            });
+        }
+        call.record.attempted("ok", now);
+        target.load.observe(
+            now.duration_since(self.began).as_secs_f64() * 1e6,
+            dispatch.clock.ms(now),
+        );
+        Ok(reply)
+    }
+
+    /// `work`, or the limit that passed first, counted from the attempt's
+    /// beginning.
+    async fn within<F: Future>(
+        &self,
+        limit: Duration,
+        kind: Limit,
+        work: F,
+    ) -> Result<F::Output, Cause> {
+        let now = Instant::now();
+        let phase = limit.saturating_sub(now - self.began);
+        let whole = self.deadline.saturating_duration_since(now);
+        self.call.alarm.set(phase.min(whole));
+        let kind = if whole <= phase { Limit::Total } else { kind };
+        self.call.alarm.or(work).await.ok_or(Cause::Silent(kind))
+    }
+
+    /// The request as the target gets it.
+    fn request(
+        &self,
+        context: Option<HeaderValue>,
+        connection: &Connection,
+    ) -> Request<UploadBody> {
+        let Self {
+            dispatch,
+            call,
+            target,
+            ..
+        } = self;
+        let mut request = Request::new(call.body.attempt());
+        let path = call
+            .uri
+            .path_and_query()
+            .map_or("/", http::uri::PathAndQuery::as_str);
+        *request.method_mut() = call.method.clone();
+        let mut headers = call.headers.clone();
+        if let Some(context) = context {
+            headers.insert(TRACEPARENT, context);
+        }
+        match connection {
+            Connection::Replica { .. } => {
+                headers.insert(HOST, target.authority.clone());
+                *request.uri_mut() = origin_form(&call.uri);
+            }
+            Connection::Peer(_) => {
+                headers.remove(HOST);
+                headers.append(VIA, dispatch.via.clone());
+                let left = self
+                    .deadline
+                    .saturating_duration_since(Instant::now())
+                    .as_millis();
+                headers.insert(
+                    TIMEOUT,
+                    HeaderValue::from(u64::try_from(left).unwrap_or(u64::MAX).max(1)),
+                );
+                *request.version_mut() = Version::HTTP_2;
+                let authority = target.endpoint.address.as_str();
+                *request.uri_mut() = format!("{authority}{path}").parse().unwrap_or_default();
+            }
+        }
+        *request.headers_mut() = headers;
+        request
+    }
+
+    /// Holds back what can still cost a retry instead of an error.
+    async fn hold(&self, headers: &HeaderMap, body: Incoming, good: bool) -> Result<Held, Cause> {
+        let kind = headers
+            .get(CONTENT_TYPE)
+            .map_or(&b""[..], HeaderValue::as_bytes);
+        if kind.starts_with(b"text/event-stream") {
+            return match self.call.dialect.ending().filter(|_| good) {
+                Some(ending) => self.first_event(body, Framer::new(ending)).await,
+                None => Ok(Held::Begun(None, body, None)),
+            };
+        }
+        let short = match body.size_hint().exact() {
+            Some(bytes) => bytes <= MAX_HELD as u64,
+            None => {
+                self.call.dialect != Dialect::PassThrough && kind.starts_with(b"application/json")
+            }
+        };
+        if short {
+            self.whole(body).await
+        } else {
+            Ok(Held::Begun(None, body, None))
+        }
+    }
+
+    async fn first_event(&self, mut body: Incoming, mut framer: Framer) -> Result<Held, Cause> {
+        loop {
+            let frame = self
+                .within(
+                    self.call.limits.first_token,
+                    Limit::FirstToken,
+                    body.frame(),
+                )
+                .await?;
+            let Some(Ok(frame)) = frame else {
+                return Err(Cause::Reset);
+            };
+            if let Ok(piece) = frame.into_data()
+                && let Some(event) = framer.push(piece)
+            {
+                return Ok(Held::Begun(Some(event), body, Some(framer)));
+            }
+        }
+    }
+
+    async fn whole(&self, mut body: Incoming) -> Result<Held, Cause> {
+        let mut one: Option<Bytes> = None;
+        let mut many = BytesMut::new();
+        while !body.is_end_stream() {
+            let frame = self
+                .within(self.call.limits.total, Limit::Total, body.frame())
+                .await?;
+            let Some(frame) = frame else { break };
+            let Ok(piece) = frame.map_err(|_| Cause::Reset)?.into_data() else {
+                continue;
+            };
+            match one.take() {
+                None if many.is_empty() => one = Some(piece),
+                None => many.extend_from_slice(&piece),
+                Some(first) => {
+                    many.extend_from_slice(&first);
+                    many.extend_from_slice(&piece);
+                }
+            }
+            if many.len() > MAX_HELD {
+                return Ok(Held::Begun(Some(many.freeze()), body, None));
+            }
+        }
+        Ok(Held::Whole(one.unwrap_or_else(|| many.freeze())))
+    }
+
+    fn pace(&self) -> Pace {
+        Pace {
+            alarm: self.dispatch.sweep.alarm(),
+            between: self.call.limits.between_tokens,
+            deadline: self.deadline,
+            clock: self.dispatch.clock,
+        }
+    }
+
+    fn strike(&self, now: Instant, cause: Cause) {
+        if self.target.breaker.strike(self.dispatch.clock.ms(now)) {
+            tracing::warn!(
+                target = self.target.label(),
+                request.id = self.call.record.id().to_str().unwrap_or_default(),
+                cause = cause.as_str(),
+                "a target failed and is left alone for a while"
+            );
+        }
+    }
+}
+
+/// Path and query alone, as HTTP/1.1 sends them to an origin.
+fn origin_form(uri: &Uri) -> Uri {
+    if uri.authority().is_none() {
+        return uri.clone();
+    }
+    uri.path_and_query()
+        .map(|path| Uri::from(path.clone()))
+        .unwrap_or_default()
+}

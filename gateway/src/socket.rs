@@ -1,0 +1,243 @@
+//! A client's connection, watched for how it behaves.
+//!
+//! Two things can be seen only here, below the HTTP codec: a client that takes
+//! too long to send a request's head, and a head that gives its length twice
+//! (the codec obeys one and forgets the other, RFC 9112, section 6.3).
+
+use std::{
+    cell::Cell,
+    io,
+    net::{IpAddr, SocketAddr},
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use memchr::memchr_iter;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+
+use crate::sweep::Alarm;
+
+/// What a client that is too slow with its head is told.
+const TOO_SLOW: &[u8] =
+    b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-type: application/json\r\n\
+content-length: 131\r\n\r\n{\"error\":{\"message\":\"the request's head did not arrive in time\",\
+\"type\":\"invalid_request_error\",\"param\":null,\"code\":\"head_timeout\"}}";
+
+/// How a connection's client behaves. Shared by the socket and the requests.
+#[derive(Debug)]
+pub(crate) struct Conduct {
+    peer: IpAddr,
+    /// Requests being answered.
+    busy: Cell<u32>,
+    /// Bytes were read since the last answer ended: a head is on its way.
+    head_begun: Cell<bool>,
+    two_lengths: Cell<bool>,
+}
+
+impl Conduct {
+    pub(crate) fn new(peer: SocketAddr) -> Rc<Self> {
+        Rc::new(Self {
+            peer: peer.ip().to_canonical(),
+            busy: Cell::new(0),
+            head_begun: Cell::new(false),
+            two_lengths: Cell::new(false),
+        })
+    }
+
+    /// The client's address.
+    pub(crate) fn peer(&self) -> IpAddr {
+        self.peer
+    }
+
+    /// Whether the head just read gives its length twice.
+    pub(crate) fn has_two_lengths(&self) -> bool {
+        self.two_lengths.get()
+    }
+
+    /// A request is being answered until the guard is dropped.
+    pub(crate) fn answering(self: &Rc<Self>) -> Answering {
+        self.busy.set(self.busy.get() + 1);
+        self.head_begun.set(false);
+        Answering(Rc::clone(self))
+    }
+}
+
+/// See [`Conduct::answering`].
+pub(crate) struct Answering(Rc<Conduct>);
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.0.busy.set(self.0.busy.get() - 1);
+    }
+}
+
+/// The connection. See the module.
+pub(crate) struct Socket {
+    stream: TcpStream,
+    conduct: Rc<Conduct>,
+    alarm: Alarm,
+    /// Longest time a head may take, and longest idle time between requests.
+    limit: Duration,
+    /// Spoke HTTP/1.1, so that a late head can be answered.
+    http1: bool,
+}
+
+impl Socket {
+    pub(crate) fn new(
+        stream: TcpStream,
+        conduct: Rc<Conduct>,
+        alarm: Alarm,
+        limit: Duration,
+    ) -> Self {
+        alarm.set(limit);
+        Self {
+            stream,
+            conduct,
+            alarm,
+            limit,
+            http1: true,
+        }
+    }
+
+    /// Looks at bytes that were read while a head was due.
+    fn look(&mut self, bytes: &[u8]) {
+        if bytes.starts_with(b"PRI * HTTP/2") {
+            self.http1 = false;
+            self.alarm.clear();
+        }
+        if !self.http1 || self.conduct.busy.get() > 0 {
+            return;
+        }
+        if !self.conduct.head_begun.replace(true) {
+            self.alarm.set(self.limit);
+            self.conduct.two_lengths.set(false);
+        }
+        if gives_two_lengths(bytes) {
+            self.conduct.two_lengths.set(true);
+        }
+    }
+}
+
+/// Whether the lines of `head` have both `Content-Length` and
+/// `Transfer-Encoding`.
+fn gives_two_lengths(head: &[u8]) -> bool {
+    let (mut length, mut encoding) = (false, false);
+    let end = memchr::memmem::find(head, b"\r\n\r\n").unwrap_or(head.len());
+    for at in memchr_iter(b'\n', &head[..end]) {
+        let line = &head[at + 1..];
+        let named = |name: &[u8]| {
+            line.get(..name.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(name))
+        };
+        match line.first() {
+            Some(b'c' | b'C') => length = length || named(b"content-length:"),
+            Some(b't' | b'T') => encoding = encoding || named(b"transfer-encoding:"),
+            _ => {}
+        }
+    }
+    length && encoding
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
+        match polled {
+            Poll::Ready(Ok(())) if buf.filled().len() > before => {
+                let this = &mut *self;
+                this.look(&buf.filled()[before..]);
+                polled
+            }
+            Poll::Ready(_) => polled,
+            Poll::Pending if self.http1 && self.conduct.busy.get() == 0 => {
+                if self.alarm.poll_due(cx).is_pending() {
+                    return Poll::Pending;
+                }
+                // Too late. Tell a client that had begun, and read no more.
+                if self.conduct.head_begun.get() && self.stream.try_write(TOO_SLOW).is_err() {
+                    tracing::debug!(client = %self.conduct.peer, "a client that was too slow is gone already");
+                }
+                Poll::Ready(Ok(()))
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_lengths_are_seen_in_any_case_and_order() {
+        let head = |a: &str, b: &str| {
+            format!("POST / HTTP/1.1\r\nhost: x\r\n{a}\r\n{b}\r\n\r\nbody").into_bytes()
+        };
+        assert!(gives_two_lengths(&head(
+            "Content-Length: 3",
+            "TRANSFER-encoding: chunked"
+        )));
+        assert!(gives_two_lengths(&head(
+            "transfer-encoding: chunked",
+            "content-length:3"
+        )));
+        assert!(!gives_two_lengths(&head(
+            "content-length: 3",
+            "x-transfer-encoding: no"
+        )));
+        assert!(!gives_two_lengths(
+            b"POST / HTTP/1.1\r\ncontent-length: 30\r\n\r\n\r\ntransfer-encoding: in the body"
+        ));
+    }
+
+    #[test]
+    fn the_late_answer_is_well_formed() {
+        let text = std::str::from_utf8(TOO_SLOW).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(
+            head.contains(&format!("content-length: {}", body.len())),
+            "{}",
+            body.len()
+        );
+        assert!(serde_json::from_str::<serde_json::Value>(body).is_ok());
+    }
+}

@@ -1,0 +1,414 @@
+//! A request's body: read once from the caller, sent as often as needed.
+//!
+//! What has arrived is kept, within bounds, so that a second attempt can send
+//! it again; what has not is read while the attempt runs, at the replica's
+//! pace. A body that outgrows the memory for replay is passed on all the same,
+//! but then its request has one attempt only.
+//!
+//! ```text
+//!   caller --Incoming--> Upload --kept chunks, then the rest--> attempt 1
+//!                          |  \-------------------------------> attempt 2
+//!                        scan: is there a second "model"?
+//! ```
+//!
+//! Invariants:
+//! 1. Every attempt that is made sends the same bytes from the first on.
+//! 2. The bytes kept by all uploads together stay within [`ReplayMemory`].
+
+use std::{
+    cell::{Cell, RefCell},
+    fmt,
+    pin::Pin,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use crate::{
+    peek::{Malformed, Peek},
+    sweep::{Alarm, Sweep},
+};
+
+/// Why a body could not be read to its end. All are the caller's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum UploadError {
+    /// Longer than allowed.
+    #[error("the body is longer than {limit} bytes")]
+    TooLarge {
+        /// The bound in bytes.
+        limit: u64,
+    },
+    /// The caller was silent for too long in the middle of it.
+    #[error("the body stalled for {limit:?}")]
+    Stalled {
+        /// The bound.
+        limit: Duration,
+    },
+    /// The connection ended or broke its framing.
+    #[error("the body was cut short")]
+    Cut,
+    /// A later part of it makes it unroutable.
+    #[error("the body is not valid JSON: {0}")]
+    Malformed(#[from] Malformed),
+}
+
+/// Bytes that all uploads of a gateway may keep together.
+#[derive(Debug, Clone)]
+pub(crate) struct ReplayMemory {
+    free: Arc<AtomicUsize>,
+}
+
+impl ReplayMemory {
+    /// Room for `bytes`.
+    #[must_use]
+    pub(crate) fn new(bytes: usize) -> Self {
+        Self {
+            free: Arc::new(AtomicUsize::new(bytes)),
+        }
+    }
+
+    /// Bytes not taken.
+    #[must_use]
+    pub(crate) fn free(&self) -> usize {
+        self.free.load(Ordering::Relaxed)
+    }
+
+    fn take(&self, bytes: usize) -> bool {
+        let take = |free: usize| free.checked_sub(bytes);
+        self.free
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
+            .is_ok()
+    }
+
+    fn give(&self, bytes: usize) {
+        self.free.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+/// Bounds of one upload.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    /// Longest body in bytes.
+    pub bytes: u64,
+    /// Longest silence of the caller within it.
+    pub idle: Duration,
+}
+
+/// A request's body. Cheap to clone: all clones are the same body.
+#[derive(Clone)]
+pub(crate) struct Upload(Rc<Shared>);
+
+struct Shared {
+    source: RefCell<Source>,
+    bounds: Bounds,
+    memory: ReplayMemory,
+    /// Length if the caller said it.
+    declared: Option<u64>,
+    read: Cell<u64>,
+}
+
+struct Source {
+    kept: Vec<Bytes>,
+    kept_bytes: usize,
+    /// Bytes handed out that are not kept any more.
+    gone: bool,
+    rest: Option<Incoming>,
+    scan: Option<Peek>,
+    idle: Option<Alarm>,
+    error: Option<UploadError>,
+}
+
+impl fmt::Debug for Upload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Upload")
+            .field("read", &self.0.read.get())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Upload {
+    /// The body `incoming`, nothing read yet.
+    ///
+    /// # Errors
+    /// [`UploadError::TooLarge`] if the caller declares more than allowed.
+    pub(crate) fn new(
+        incoming: Incoming,
+        bounds: Bounds,
+        memory: &ReplayMemory,
+    ) -> Result<Self, UploadError> {
+        let declared = incoming.size_hint().exact();
+        if declared.is_some_and(|bytes| bytes > bounds.bytes) {
+            return Err(UploadError::TooLarge {
+                limit: bounds.bytes,
+            });
+        }
+        let rest = (!incoming.is_end_stream()).then_some(incoming);
+        let source = Source {
+            kept: Vec::new(),
+            kept_bytes: 0,
+            gone: false,
+            rest,
+            scan: None,
+            idle: None,
+            error: None,
+        };
+        Ok(Self(Rc::new(Shared {
+            source: RefCell::new(source),
+            bounds,
+            memory: memory.clone(),
+            declared,
+            read: Cell::new(0),
+        })))
+    }
+
+    /// Reads until `model` is known or the body ends, and leaves the scanner in
+    /// place for the rest.
+    ///
+    /// # Errors
+    /// [`UploadError`] if the body cannot be read or routed.
+    pub(crate) async fn peek(&self, sweep: &Rc<Sweep>) -> Result<Peeked, UploadError> {
+        let mut scan = Peek::default();
+        while let Some(piece) = std::future::poll_fn(|cx| self.poll_next(cx, sweep)).await? {
+            scan.feed(&piece)?;
+            if scan.model().is_some() {
+                break;
+            }
+        }
+        let mut source = self.0.source.borrow_mut();
+        if source.rest.is_none() {
+            scan.finish()?;
+        }
+        let peeked = Peeked {
+            model: scan.model().map(str::to_owned),
+            stream: scan.stream(),
+        };
+        source.scan = source.rest.is_some().then_some(scan);
+        Ok(peeked)
+    }
+
+    /// Guards the caller's silence while attempts read the rest.
+    pub(crate) fn watch_idle(&self, sweep: &Rc<Sweep>) {
+        let mut source = self.0.source.borrow_mut();
+        if source.rest.is_some() && source.idle.is_none() {
+            source.idle = Some(sweep.alarm());
+        }
+    }
+
+    /// The body from its first byte, for one attempt.
+    #[must_use]
+    pub(crate) fn attempt(&self) -> UploadBody {
+        UploadBody {
+            upload: self.clone(),
+            next: 0,
+            sent: 0,
+        }
+    }
+
+    /// Whether another attempt could send all of it.
+    #[must_use]
+    pub(crate) fn can_repeat(&self) -> bool {
+        let source = self.0.source.borrow();
+        !source.gone && source.error.is_none()
+    }
+
+    /// What went wrong on the caller's side, if anything did.
+    #[must_use]
+    pub(crate) fn error(&self) -> Option<UploadError> {
+        self.0.source.borrow().error.clone()
+    }
+
+    /// Bytes read from the caller.
+    #[must_use]
+    pub(crate) fn read(&self) -> u64 {
+        self.0.read.get()
+    }
+
+    /// The next piece from the caller, kept if there is room.
+    fn poll_next(
+        &self,
+        cx: &mut Context<'_>,
+        sweep: &Rc<Sweep>,
+    ) -> Poll<Result<Option<Bytes>, UploadError>> {
+        let polled = self.poll_rest(cx);
+        if polled.is_pending() {
+            self.watch_idle(sweep);
+            return self.poll_idle(cx);
+        }
+        polled
+    }
+
+    fn poll_idle(&self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, UploadError>> {
+        let mut source = self.0.source.borrow_mut();
+        let limit = self.0.bounds.idle;
+        let Some(alarm) = &source.idle else {
+            return Poll::Pending;
+        };
+        if alarm.poll_due(cx).is_pending() {
+            return Poll::Pending;
+        }
+        source.rest = None;
+        source.error = Some(UploadError::Stalled { limit });
+        Poll::Ready(Err(UploadError::Stalled { limit }))
+    }
+
+    fn poll_rest(&self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, UploadError>> {
+        let source = &mut *self.0.source.borrow_mut();
+        if let Some(error) = &source.error {
+            return Poll::Ready(Err(error.clone()));
+        }
+        loop {
+            let Some(rest) = &mut source.rest else {
+                return Poll::Ready(Ok(None));
+            };
+            let Poll::Ready(frame) = Pin::new(&mut *rest).poll_frame(cx) else {
+                if let Some(idle) = &source.idle {
+                    idle.set(self.0.bounds.idle);
+                }
+                return Poll::Pending;
+            };
+            let piece = match frame {
+                None => {
+                    source.rest = None;
+                    source.idle = None;
+                    let whole = source.scan.take().map_or(Ok(()), |scan| scan.finish());
+                    return Poll::Ready(source.fail(whole).map(|()| None));
+                }
+                Some(Err(_)) => {
+                    return Poll::Ready(source.fail(Err(UploadError::Cut)).map(|()| None));
+                }
+                // Trailers of a request carry nothing that routing or
+                // inference knows.
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(piece) => piece,
+                    Err(_) => continue,
+                },
+            };
+            if rest.is_end_stream() {
+                source.rest = None;
+                source.idle = None;
+            }
+            let read = self.0.read.get() + piece.len() as u64;
+            self.0.read.set(read);
+            if read > self.0.bounds.bytes {
+                let error = UploadError::TooLarge {
+                    limit: self.0.bounds.bytes,
+                };
+                return Poll::Ready(source.fail(Err(error)).map(|()| None));
+            }
+            if let Some(scan) = &mut source.scan {
+                let fed = scan.feed(&piece);
+                let fed = if source.rest.is_none() {
+                    fed.and_then(|()| scan.finish())
+                } else {
+                    fed
+                };
+                if fed.is_err() {
+                    return Poll::Ready(source.fail(fed).map(|()| None));
+                }
+            }
+            source.keep(&piece, &self.0.memory);
+            return Poll::Ready(Ok(Some(piece)));
+        }
+    }
+}
+
+impl Source {
+    fn fail<E: Into<UploadError>>(&mut self, outcome: Result<(), E>) -> Result<(), UploadError> {
+        outcome.map_err(|error| {
+            let error = error.into();
+            self.rest = None;
+            self.error = Some(error.clone());
+            error
+        })
+    }
+
+    fn keep(&mut self, piece: &Bytes, memory: &ReplayMemory) {
+        if self.gone {
+            return;
+        }
+        if memory.take(piece.len()) {
+            self.kept_bytes += piece.len();
+            self.kept.push(piece.clone());
+        } else {
+            self.gone = true;
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.memory.give(self.source.get_mut().kept_bytes);
+    }
+}
+
+/// What routing needs of a body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Peeked {
+    /// `model`, if there is one.
+    pub model: Option<String>,
+    /// `stream`, as far as was read.
+    pub stream: Option<bool>,
+}
+
+/// One attempt's view of an [`Upload`].
+pub(crate) struct UploadBody {
+    upload: Upload,
+    next: usize,
+    sent: u64,
+}
+
+impl Body for UploadBody {
+    type Data = Bytes;
+    type Error = UploadError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
+        let kept = self.upload.0.source.borrow().kept.get(self.next).cloned();
+        let piece = match kept {
+            Some(piece) => {
+                self.next += 1;
+                piece
+            }
+            None => {
+                let mut polled = self.upload.poll_rest(cx);
+                if polled.is_pending() {
+                    polled = self.upload.poll_idle(cx);
+                }
+                let Some(piece) = ready!(polled)? else {
+                    return Poll::Ready(None);
+                };
+                self.next += 1;
+                piece
+            }
+        };
+        self.sent += piece.len() as u64;
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let source = self.upload.0.source.borrow();
+        source.rest.is_none() && source.error.is_none() && self.next >= source.kept.len()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let source = self.upload.0.source.borrow();
+        let whole = if source.rest.is_none() && !source.gone {
+            Some(source.kept_bytes as u64)
+        } else {
+            self.upload.0.declared
+        };
+        whole.map_or_else(SizeHint::default, |bytes| {
+            SizeHint::with_exact(bytes.saturating_sub(self.sent))
+        })
+    }
+}

@@ -1,6 +1,6 @@
 """The official `openai` client, unmodified, against a running tradewind.
 
-    python openai_client.py --dev URL --model NAME
+    python openai_client.py --dev URL --models CHAT EMBEDDINGS
     python openai_client.py --site URL --log FILE
 
 URL is an origin: `--dev` is the front gateway of a demonstration, `--site` a
@@ -35,9 +35,17 @@ def check(where):
 class World:
     """Where everything is."""
 
-    def __init__(self, dev, model, site, log):
-        self.model, self.log = model, log
+    def __init__(self, dev, models, site, log):
+        self.models, self.log = models, log
         self.dev_url, self.site_url = f"{dev}/v1", f"{site}/v1"
+
+    @property
+    def model(self):
+        return next(name for name in self.models if "chat" in name)
+
+    @property
+    def embedder(self):
+        return next(name for name in self.models if "embed" in name)
 
     def dev(self, **settings):
         return openai.OpenAI(base_url=self.dev_url, api_key="unused", **settings)
@@ -140,12 +148,12 @@ def completions(world):
 @check("dev")
 def embeddings(world):
     """embeddings of several inputs, in order, also in the client's own base64"""
-    answer = world.dev().embeddings.create(model=world.model, input=["one", "two"])
+    answer = world.dev().embeddings.create(model=world.embedder, input=["one", "two"])
     assert [item.index for item in answer.data] == [0, 1]
     first, second = (item.embedding for item in answer.data)
     assert len(first) == len(second) > 0 and all(isinstance(x, float) for x in first)
     assert first != second
-    plain = world.dev().embeddings.create(model=world.model, input="one", encoding_format="float")
+    plain = world.dev().embeddings.create(model=world.embedder, input="one", encoding_format="float")
     assert max(abs(a - b) for a, b in zip(plain.data[0].embedding, first)) < 1e-6
 
 
@@ -153,7 +161,7 @@ def embeddings(world):
 def models(world):
     """models are listed and can be looked up; an unknown one is a NotFoundError"""
     client = world.dev()
-    assert world.model in [model.id for model in client.models.list()]
+    assert set(world.models) <= {model.id for model in client.models.list()}
     assert client.models.retrieve(world.model).id == world.model
     assert raises(openai.NotFoundError, lambda: client.models.retrieve("nobody-has-this")).status_code == 404
 
@@ -394,8 +402,9 @@ def cancel_a_unary_call(world):
 
 def main():
     parser = argparse.ArgumentParser()
-    for name in ("--dev", "--model", "--site", "--log"):
+    for name in ("--dev", "--site", "--log"):
         parser.add_argument(name)
+    parser.add_argument("--models", nargs=2)
     arguments = vars(parser.parse_args())
     world = World(**arguments)
     checks = [one for where, listed in CHECKS.items() if arguments[where] for one in listed]

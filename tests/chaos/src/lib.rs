@@ -24,6 +24,7 @@
 //!    polled, with a deadline (`wait`).
 
 pub mod binary;
+pub mod dev;
 pub mod family;
 pub mod http;
 pub mod ledger;

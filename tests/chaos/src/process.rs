@@ -90,7 +90,10 @@ impl Process {
             None => Ok(()),
             Some(status) => {
                 let name = &self.name;
-                Err(wait::Hopeless(format!("{name} ended with {status}\n{}", tail(&self.log()))).into())
+                Err(
+                    wait::Hopeless(format!("{name} ended with {status}\n{}", tail(&self.log())))
+                        .into(),
+                )
             }
         }
     }

@@ -44,9 +44,12 @@ const MODELS: [&str; 20] = [
 async fn the_demonstration_is_all_that_the_official_client_expects() -> Result<()> {
     let _alone = ALONE.lock().await;
     let folder = tempfile::tempdir()?;
-    let dev = Dev::start(folder.path(), &[]).await?;
+    let dev = Dev::start(folder.path()).await?;
+    let state = dev.state()?;
     let mut command = Venv::find()?.script("openai_client.py");
-    command.args(["--dev", dev.front().as_str(), "--model", dev.model()]);
+    command
+        .args(["--dev", state.front.as_str(), "--models"])
+        .args(&state.models);
     pass(command, folder.path()).await
 }
 
@@ -60,15 +63,23 @@ async fn faults_limits_and_cancellation_reach_the_official_client_and_the_replic
     let mut command = venv.script("scripted_replica.py");
     command.arg("--log").arg(&log).args(MODELS);
     let mut replicas = Process::start("scripted", command, folder)?;
-    let ports: BTreeMap<String, u16> = wait::until("the scripted replicas", Duration::from_secs(10), async || {
-        replicas.check_alive()?;
-        Ok(serde_json::from_str(&replicas.log())?)
-    })
+    let ports: BTreeMap<String, u16> = wait::until(
+        "the scripted replicas",
+        Duration::from_secs(10),
+        async || {
+            replicas.check_alive()?;
+            Ok(serde_json::from_str(&replicas.log())?)
+        },
+    )
     .await?;
 
     let mut site = Site::new("solo")?;
     for (nth, (model, port)) in ports.iter().enumerate() {
-        site = site.replica(&format!("r{nth}"), &Address::new(format!("127.0.0.1:{port}"))?, &[model]);
+        site = site.replica(
+            &format!("r{nth}"),
+            &Address::new(format!("127.0.0.1:{port}"))?,
+            &[model],
+        );
     }
     for (model, limit) in [
         ("first-byte/silence", "first_byte"),
@@ -81,7 +92,9 @@ async fn faults_limits_and_cancellation_reach_the_official_client_and_the_replic
     site.start(folder).await?;
 
     let mut command = venv.script("openai_client.py");
-    command.args(["--site", site.gateway()?.as_str(), "--log"]).arg(&log);
+    command
+        .args(["--site", site.gateway()?.as_str(), "--log"])
+        .arg(&log);
     pass(command, folder).await
 }
 

@@ -104,7 +104,7 @@ Examples:
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub struct Output {
     /// How to print the result.
-    #[arg(short, long = "output", value_enum, default_value_t = Form::Table, value_name = "FORM")]
+    #[arg(short = 'o', long = "output", value_enum, default_value_t = Form::Table, value_name = "FORM")]
     form: Form,
 }
 

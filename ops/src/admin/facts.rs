@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     build::BUILD,
     config::Role,
-    status::report::{Counter, Endpoint, Peer, Report, View},
+    status::report::{Endpoint, Peer, Report, Sample, View},
 };
 
 /// Where each fact is read.
@@ -68,8 +68,8 @@ impl Facts {
         self.peers.iter().flat_map(peers::Handle::links)
     }
 
-    /// Everything, with the given counters.
-    pub fn report(&self, traffic: Vec<Counter>) -> Report {
+    /// Everything, with the given numbers of the gateway.
+    pub fn report(&self, traffic: Vec<Sample>) -> Report {
         let reasons = self.reasons();
         let snapshot = self.view.borrow().clone();
         Report {

@@ -13,7 +13,7 @@ use prometheus_client::{
 };
 
 use super::Facts;
-use crate::{build::BUILD, status::report::Counter};
+use crate::{build::BUILD, status::report::Sample};
 
 /// Of the text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -45,23 +45,41 @@ pub fn text(registry: &Registry) -> Result<String, fmt::Error> {
     Ok(text)
 }
 
-/// The counters of the gateway in the text of a scrape, in its order.
-pub fn counters(text: &str) -> Vec<Counter> {
+/// The counters and gauges of the gateway in the text of a scrape, in its order.
+/// Histograms are left out.
+pub fn samples(text: &str) -> Vec<Sample> {
     text.lines()
-        .filter_map(|line| {
-            let (series, value) = line.rsplit_once(' ')?;
-            let (name, labels) = match series.split_once('{') {
-                Some((name, labels)) => (name, labels.strip_suffix('}')?),
-                None => (series, ""),
-            };
-            let counted = name.starts_with("tw_") && name.ends_with("_total");
-            counted.then(|| value.parse().ok())?.map(|value| Counter {
-                name: name.to_owned(),
-                labels: labels.to_owned(),
-                value,
-            })
+        .filter(|line| {
+            ["tw_http_", "tw_route_", "tw_attempt_", "tw_upstream_"]
+                .iter()
+                .any(|layer| line.starts_with(layer))
         })
+        .filter_map(sample)
         .collect()
+}
+
+fn sample(line: &str) -> Option<Sample> {
+    let (series, value) = line.rsplit_once(' ')?;
+    let (name, labels) = match series.split_once('{') {
+        Some((name, labels)) => (name, labels.strip_suffix('}')?),
+        None => (series, ""),
+    };
+    if ["_bucket", "_sum", "_count"]
+        .iter()
+        .any(|part| name.ends_with(part))
+    {
+        return None;
+    }
+    // Names in labels come from an alphabet without quotes.
+    let labels = labels.split_terminator("\",").filter_map(|label| {
+        let (name, value) = label.split_once("=\"")?;
+        Some((name.to_owned(), value.trim_end_matches('"').to_owned()))
+    });
+    Some(Sample {
+        name: name.to_owned(),
+        labels: labels.collect(),
+        value: value.parse().ok()?,
+    })
 }
 
 #[derive(Debug)]
@@ -148,23 +166,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counters_are_read_out_of_a_scrape() {
-        let text = "# TYPE tw_http_requests counter\ntw_http_requests_total{outcome=\"ok\",path=\"a b\"} 17\n\
-                    tw_ready 1\ntw_retries_total 2.5\nother_total 1\n# EOF\n";
-        let counter = |name: &str, labels: &str, value| Counter {
-            name: name.into(),
-            labels: labels.into(),
+    fn the_gateway_s_numbers_are_read_out_of_a_scrape() {
+        let text = "# TYPE tw_http_requests counter\n\
+                    tw_http_requests_total{outcome=\"ok\",status=\"200\"} 17\n\
+                    tw_http_overhead_seconds_bucket{le=\"0.1\"} 3\n\
+                    tw_ready 1\n\
+                    tw_http_in_flight 2\n# EOF\n";
+        let sample = |name: &str, labels: &[(&str, &str)], value| Sample {
+            name: name.to_owned(),
+            labels: labels
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
             value,
         };
         assert_eq!(
-            counters(text),
+            samples(text),
             [
-                counter(
+                sample(
                     "tw_http_requests_total",
-                    "outcome=\"ok\",path=\"a b\"",
+                    &[("outcome", "ok"), ("status", "200")],
                     17.0
                 ),
-                counter("tw_retries_total", "", 2.5)
+                sample("tw_http_in_flight", &[], 2.0)
             ]
         );
     }

@@ -192,7 +192,7 @@ async fn scrape(State(shared): State<Shared>) -> Response {
 
 async fn status(State(shared): State<Shared>) -> Response {
     let traffic = metrics::text(&shared.metrics)
-        .map(|text| metrics::counters(&text))
+        .map(|text| metrics::samples(&text))
         .unwrap_or_default();
     Json(shared.facts.report(traffic)).into_response()
 }

@@ -40,6 +40,7 @@ pub use secret::Secret;
 /// The configuration file of one process.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(title = "Configuration of tradewind", rename = "Process")]
 pub struct Config {
     /// The site this process belongs to, such as `east`.
     pub site: Site,

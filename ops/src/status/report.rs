@@ -3,6 +3,8 @@
 //! Written by the admin listener and read by `tradewind status`, so both ends
 //! share these types. Fields are only ever added.
 
+use std::collections::BTreeMap;
+
 use discovery_client::{Address, Application, EndpointId, Kind, Site, State};
 use serde::{Deserialize, Serialize};
 
@@ -33,8 +35,8 @@ pub struct Report {
     pub endpoints: Vec<Endpoint>,
     /// The other sites, by name. Known to a registry only.
     pub peers: Vec<Peer>,
-    /// Counters of the gateway since it started.
-    pub traffic: Vec<Counter>,
+    /// Counters and gauges of the gateway since it started.
+    pub traffic: Vec<Sample>,
 }
 
 /// How far a process has followed the registry.
@@ -82,13 +84,20 @@ pub struct Peer {
     pub age_ms: Option<u64>,
 }
 
-/// One counter of the gateway, all its labels summed but the named one.
+/// One number of the gateway, as in its metrics.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Counter {
+pub struct Sample {
     /// The metric, such as `tw_http_requests_total`.
     pub name: String,
-    /// Its labels, as in the metrics text: `outcome="ok"`.
-    pub labels: String,
+    /// Its labels, such as `outcome`.
+    pub labels: BTreeMap<String, String>,
     /// How much.
     pub value: f64,
+}
+
+impl Sample {
+    /// The value of a label, empty if there is none.
+    pub fn label(&self, name: &str) -> &str {
+        self.labels.get(name).map_or("", String::as_str)
+    }
 }

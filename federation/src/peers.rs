@@ -15,6 +15,10 @@
 //!                                       local registry  <------'
 //! ```
 //!
+//! A peer's registry that begins anew is followed to the letter: what it does
+//! not know, its gateways cannot serve
+//! (`a_peer_that_begins_anew_is_followed_to_the_letter`).
+//!
 //! Invariants:
 //! 1. A record lapses at most `lease` after the peer's last word
 //!    (`a_cut_link_ages_out_within_the_lease`).
@@ -140,7 +144,7 @@ impl PeerLink {
             renewed: None,
         };
         Self {
-            subscriber,
+            subscriber: subscriber.with_grace(Duration::ZERO),
             digester,
         }
     }

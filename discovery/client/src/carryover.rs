@@ -14,7 +14,7 @@
 //!   grace is over                   b' c'
 //! ```
 //!
-//! Pure: the time is handed in.
+//! Without a grace each list is taken as it is. Pure: the time is handed in.
 //!
 //! Invariants:
 //! 1. A new generation takes nothing away before `grace` has passed, but for
@@ -66,10 +66,10 @@ impl Carryover {
         match event {
             Event::Reset { at, endpoints } => {
                 let known = self.index.snapshot();
-                if known
+                let anew = known
                     .at()
-                    .is_some_and(|known| known.generation != at.generation)
-                {
+                    .is_some_and(|known| known.generation != at.generation);
+                if anew && !self.grace.is_zero() {
                     self.carried = known
                         .endpoints()
                         .map(|endpoint| endpoint.key.clone())
@@ -279,6 +279,16 @@ mod tests {
                 now,
             );
         }
+        assert_eq!(carryover.until(), None);
+    }
+
+    #[test]
+    fn without_a_grace_a_new_generation_is_the_truth_too() {
+        let now = Instant::now();
+        let mut carryover = Carryover::new(Duration::ZERO);
+        carryover.apply(reset(at(1, 3), &["a", "b"]), now);
+        carryover.apply(reset(at(2, 0), &["b"]), now);
+        assert_eq!(known(&carryover), ["b"]);
         assert_eq!(carryover.until(), None);
     }
 

@@ -113,7 +113,7 @@ impl Registrar {
     /// this record, and asking again would change nothing.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), Error> {
         let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
-        let mut held = None;
+        let (mut held, mut warned) = (None, false);
         loop {
             let wanted = self.wanted.borrow_and_update().clone();
             if wanted.leave || stop.is_cancelled() {
@@ -124,6 +124,7 @@ impl Registrar {
                 Ok(kept) => {
                     held = Some(kept);
                     backoff.reset();
+                    warned = false;
                     self.stand(Standing::Registered);
                     self.ttl / 3
                 }
@@ -132,7 +133,9 @@ impl Registrar {
                     return Err(error);
                 }
                 Err(error) => {
-                    tracing::warn!(error = %error, "an endpoint is not registered; trying again");
+                    if !std::mem::replace(&mut warned, true) {
+                        tracing::warn!(error = %error, "an endpoint is not registered; trying until it is");
+                    }
                     self.stand(Standing::Waiting);
                     backoff.next()
                 }

@@ -311,7 +311,7 @@ enum Cut {
 
 impl Cut {
     fn log(&self, address: &Address) {
-        tracing::info!(registry = %address, reason = %self, "the watch of a registry ended");
+        tracing::debug!(registry = %address, reason = %self, "the watch of a registry ended");
     }
 }
 

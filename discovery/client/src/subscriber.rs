@@ -17,7 +17,8 @@
 //! 2. After a cut the watch goes on from the last position
 //!    (`a_watch_goes_on_from_where_it_was`).
 //! 3. The snapshot is published before the link says that it was heard: who
-//!    sees [`Link::last_heard`] move sees at least what was heard then.
+//!    sees [`Link::last_heard`] move sees at least what was heard then
+//!    (`the_snapshot_comes_before_the_word_of_the_link`).
 
 use std::{sync::Arc, time::Duration};
 
@@ -110,7 +111,8 @@ impl Subscriber {
     }
 
     /// Sets how long records outlive the restart of their registry without a
-    /// word of their owners: the usual lease.
+    /// word of their owners: the usual lease; zero to follow the registry to the
+    /// letter.
     #[must_use]
     pub fn with_grace(mut self, grace: Duration) -> Self {
         self.known = Carryover::new(grace);

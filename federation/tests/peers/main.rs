@@ -10,7 +10,7 @@ mod stage;
 
 use std::time::Duration;
 
-use discovery_client::{Address, Event, Kind, Site, State};
+use discovery_client::{Address, Cursor, Event, Kind, Site, State};
 use federation::{Config, Error, PeerConfig, peers::Peers};
 use tokio::time::{Instant, advance, sleep};
 
@@ -163,6 +163,25 @@ async fn a_link_that_comes_back_registers_again() {
         scene.serves("west", "g1"),
         Some(vec!["chat".to_owned(), "code".to_owned()])
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_begins_anew_is_followed_to_the_letter() {
+    let scene = Scene::new();
+    let feed = scene.feed(reset(1, west()));
+    scene.settled().await;
+    assert_eq!(scene.serves("west", "g1"), Some(vec!["chat".to_owned()]));
+
+    let endpoints = vec![gateway("west", "g1").into()];
+    feed.say(Event::Reset {
+        at: Cursor {
+            generation: 2,
+            revision: 0,
+        },
+        endpoints,
+    });
+    scene.settled().await;
+    assert_eq!(scene.serves("west", "g1"), Some(Vec::new()));
 }
 
 #[tokio::test(start_paused = true)]

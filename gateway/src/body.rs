@@ -16,13 +16,15 @@ use http_body::{Body, Frame, SizeHint};
 use crate::{
     flow::{Broken, Flow},
     record::Record,
+    socket::Answering,
 };
 
 /// A body. See the module.
 #[derive(Debug)]
 pub(crate) struct ReplyBody {
     kind: Kind,
-    record: Option<Rc<Record>>,
+    /// Who is told when the body was sent or dropped.
+    held_by: Option<(Rc<Record>, Answering)>,
 }
 
 #[derive(Debug)]
@@ -37,7 +39,7 @@ impl ReplyBody {
     pub(crate) fn whole(bytes: Bytes) -> Self {
         Self {
             kind: Kind::Whole(Some(bytes).filter(|bytes| !bytes.is_empty())),
-            record: None,
+            held_by: None,
         }
     }
 
@@ -46,14 +48,15 @@ impl ReplyBody {
     pub(crate) fn flow(flow: Flow) -> Self {
         Self {
             kind: Kind::Flow(Box::new(flow)),
-            record: None,
+            held_by: None,
         }
     }
 
-    /// Keeps `record` open until the body is sent.
+    /// Keeps the request's record open and its connection busy until the body
+    /// is sent.
     #[must_use]
-    pub(crate) fn recorded(mut self, record: Rc<Record>) -> Self {
-        self.record = Some(record);
+    pub(crate) fn held_by(mut self, record: Rc<Record>, answering: Answering) -> Self {
+        self.held_by = Some((record, answering));
         self
     }
 
@@ -72,11 +75,11 @@ impl Body for ReplyBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        let Self { kind, record } = &mut *self;
+        let Self { kind, held_by } = &mut *self;
         match kind {
             Kind::Whole(bytes) => {
                 let bytes = bytes.take();
-                if let (Some(bytes), Some(record)) = (&bytes, record) {
+                if let (Some(bytes), Some((record, _))) = (&bytes, held_by) {
                     record.chunk(bytes.len(), Duration::ZERO);
                 }
                 Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))))
@@ -108,7 +111,7 @@ impl Drop for ReplyBody {
             Kind::Whole(bytes) => bytes.is_some(),
             Kind::Flow(flow) => !flow.is_over(),
         };
-        if untaken && let Some(record) = &self.record {
+        if untaken && let Some((record, _)) = &self.held_by {
             record.abandoned();
         }
     }

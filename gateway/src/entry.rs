@@ -48,12 +48,13 @@ impl Entry {
     pub(crate) async fn answer<S>(
         &self,
         stack: S,
-        conduct: &Conduct,
+        conduct: &Rc<Conduct>,
         request: Request<Incoming>,
     ) -> Reply
     where
         S: Service<Call, Response = Reply, Error = Refusal>,
     {
+        let answering = conduct.answering();
         let record = Record::begin(
             &self.scribe,
             request.method(),
@@ -76,7 +77,7 @@ impl Entry {
         });
         record.answers(reply.status(), outcome, reply.body().is_flow());
         record.stamp(reply.headers_mut());
-        reply.map(|body| body.recorded(record))
+        reply.map(|body| body.held_by(record, answering))
     }
 
     /// Reads as much as routing needs.

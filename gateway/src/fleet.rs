@@ -139,12 +139,6 @@ impl Fleet {
         self.targets.values()
     }
 
-    /// Whether a target of this serial is still there.
-    #[must_use]
-    pub(crate) fn has(&self, serial: u64) -> bool {
-        self.targets.values().any(|target| target.serial == serial)
-    }
-
     /// The fleet of `snapshot`, in the eyes of site `here`, with the targets of
     /// `self` that live on.
     #[must_use]

@@ -54,9 +54,6 @@ const MAX_STREAMS: u32 = 4096;
 /// An HTTP/2 client that does not answer a PING for so long is gone.
 const PING_EVERY: Duration = Duration::from_secs(10);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long an HTTP/1.1 client may be idle between requests, or take for a
-/// head.
-const HEAD_LIMIT: Duration = Duration::from_secs(75);
 
 /// Opens `cores` listeners on one address.
 ///
@@ -182,19 +179,17 @@ impl Conversation {
             return;
         }
         let conduct = Conduct::new(client);
+        let head_limit = self.entry.config.client_idle;
         let socket = Socket::new(
             stream,
             Rc::clone(&conduct),
             self.entry.sweep.alarm(),
-            HEAD_LIMIT,
+            head_limit,
         );
         let entry = Rc::clone(&self.entry);
         let service = service_fn(move |request: Request<Incoming>| {
             let (entry, stack, conduct) = (Rc::clone(&entry), stack.clone(), Rc::clone(&conduct));
-            async move {
-                let _answering = conduct.answering();
-                Ok::<_, Infallible>(entry.answer(stack, &conduct, request).await)
-            }
+            async move { Ok::<_, Infallible>(entry.answer(stack, &conduct, request).await) }
         });
         let mut connection = pin!(
             self.protocol

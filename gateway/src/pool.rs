@@ -13,7 +13,7 @@
 
 use std::{
     cell::RefCell,
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt,
     rc::Rc,
     sync::Arc,
@@ -156,10 +156,11 @@ impl Pool {
     /// Drops connections that were idle for too long or whose target is gone.
     pub(crate) fn prune(&self, fleet: &Fleet) {
         let now = Instant::now();
+        let alive: HashSet<u64> = fleet.targets().map(|target| target.serial).collect();
         self.lanes.borrow_mut().retain(|serial, lane| {
             lane.idle
                 .retain(|(sender, since)| !sender.is_closed() && now - *since < MAX_IDLE_TIME);
-            fleet.has(*serial)
+            alive.contains(serial)
         });
     }
 

@@ -25,7 +25,7 @@ use crate::{
     access::Access,
     fleet::Target,
     span::{Span, Tracing},
-    tally::{Outcome, Tally},
+    tally::{Outcome, Series, Tally},
 };
 
 /// Names the request; ours, or the caller's if well formed.
@@ -69,6 +69,7 @@ struct Attempt {
 #[derive(Debug, Default)]
 struct Inner {
     application: Option<Application>,
+    series: Option<Arc<Series>>,
     attempts: Vec<Attempt>,
     reason: Option<Reason>,
     status: Option<StatusCode>,
@@ -147,7 +148,9 @@ impl Record {
     /// Whose replicas are asked. Only names that somebody serves, for they
     /// become labels.
     pub(crate) fn application(&self, application: &Application) {
-        self.inner.borrow_mut().application = Some(application.clone());
+        let mut inner = self.inner.borrow_mut();
+        inner.series = Some(self.scribe.tally.of(Some(application)));
+        inner.application = Some(application.clone());
     }
 
     /// Time spent waiting for somebody else.
@@ -177,10 +180,9 @@ impl Record {
             cause: "ok",
             span,
         });
-        self.scribe
-            .tally
-            .of(inner.application.as_ref())
-            .reason(reason);
+        if let Some(series) = &inner.series {
+            series.reason(reason);
+        }
         context
     }
 
@@ -197,10 +199,9 @@ impl Record {
             span.end(cause);
         }
         inner.waited += took;
-        self.scribe
-            .tally
-            .of(inner.application.as_ref())
-            .attempt(cause);
+        if let Some(series) = &inner.series {
+            series.attempt(cause);
+        }
     }
 
     /// How many attempts there were.
@@ -211,11 +212,9 @@ impl Record {
 
     /// A retry was due and the budget had none.
     pub(crate) fn over_budget(&self) {
-        self.scribe
-            .tally
-            .of(self.inner.borrow().application.as_ref())
-            .over_budget
-            .add(1);
+        if let Some(series) = &self.inner.borrow().series {
+            series.over_budget.add(1);
+        }
     }
 
     /// The answer's head goes out.
@@ -314,7 +313,7 @@ impl Drop for Record {
         let overhead = took.saturating_sub(inner.waited);
         let tally = &self.scribe.tally;
         tally.in_flight.fetch_sub(1, Ordering::Relaxed);
-        let series = tally.of(inner.application.as_ref());
+        let series = inner.series.take().unwrap_or_else(|| tally.of(None));
         series.request(outcome, status);
         series.duration.observe(took);
         series.bytes_in.add(inner.bytes_in);

@@ -28,6 +28,9 @@ const TOO_SLOW: &[u8] =
 content-length: 131\r\n\r\n{\"error\":{\"message\":\"the request's head did not arrive in time\",\
 \"type\":\"invalid_request_error\",\"param\":null,\"code\":\"head_timeout\"}}";
 
+/// How long an HTTP/1.1 client may be idle between requests.
+const IDLE_LIMIT: Duration = Duration::from_secs(75);
+
 /// How a connection's client behaves. Shared by the socket and the requests.
 #[derive(Debug)]
 pub(crate) struct Conduct {
@@ -37,6 +40,8 @@ pub(crate) struct Conduct {
     /// Bytes were read since the last answer ended: a head is on its way.
     head_begun: Cell<bool>,
     two_lengths: Cell<bool>,
+    /// An answer ended and the socket has not noticed yet.
+    answered: Cell<bool>,
 }
 
 impl Conduct {
@@ -46,6 +51,7 @@ impl Conduct {
             busy: Cell::new(0),
             head_begun: Cell::new(false),
             two_lengths: Cell::new(false),
+            answered: Cell::new(false),
         })
     }
 
@@ -67,12 +73,14 @@ impl Conduct {
     }
 }
 
-/// See [`Conduct::answering`].
+/// See [`Conduct::answering`]. Lives as long as the answer's body.
+#[derive(Debug)]
 pub(crate) struct Answering(Rc<Conduct>);
 
 impl Drop for Answering {
     fn drop(&mut self) {
         self.0.busy.set(self.0.busy.get() - 1);
+        self.0.answered.set(true);
     }
 }
 
@@ -81,8 +89,8 @@ pub(crate) struct Socket {
     stream: TcpStream,
     conduct: Rc<Conduct>,
     alarm: Alarm,
-    /// Longest time a head may take, and longest idle time between requests.
-    limit: Duration,
+    /// Longest time a head may take once it has begun.
+    head_limit: Duration,
     /// Spoke HTTP/1.1, so that a late head can be answered.
     http1: bool,
 }
@@ -92,14 +100,14 @@ impl Socket {
         stream: TcpStream,
         conduct: Rc<Conduct>,
         alarm: Alarm,
-        limit: Duration,
+        head_limit: Duration,
     ) -> Self {
-        alarm.set(limit);
+        alarm.set(IDLE_LIMIT);
         Self {
             stream,
             conduct,
             alarm,
-            limit,
+            head_limit,
             http1: true,
         }
     }
@@ -114,7 +122,7 @@ impl Socket {
             return;
         }
         if !self.conduct.head_begun.replace(true) {
-            self.alarm.set(self.limit);
+            self.alarm.set(self.head_limit);
             self.conduct.two_lengths.set(false);
         }
         if gives_two_lengths(bytes) {
@@ -159,6 +167,9 @@ impl AsyncRead for Socket {
             }
             Poll::Ready(_) => polled,
             Poll::Pending if self.http1 && self.conduct.busy.get() == 0 => {
+                if self.conduct.answered.take() {
+                    self.alarm.set(IDLE_LIMIT);
+                }
                 if self.alarm.poll_due(cx).is_pending() {
                     return Poll::Pending;
                 }

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod config;
+mod connection;
 mod error;
 mod indexer;
 mod ledger;

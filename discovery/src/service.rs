@@ -15,7 +15,8 @@
 //! 1. A stream that breaks leaves its record until the lease lapses; `leave`
 //!    removes it at once (`a_broken_stream_leaves_the_record_to_its_lease`).
 //! 2. There are at most `records_max` Register and `subscribers_max` Subscribe
-//!    streams (`subscribers_are_bounded`).
+//!    streams (`subscribers_are_bounded`), and as many connections as both
+//!    together (`connections_are_bounded`).
 //! 3. When `stop` fires every stream ends, and the service with them.
 
 use std::{net::SocketAddr, num::NonZeroUsize, sync::Arc, time::Duration};
@@ -38,12 +39,9 @@ use tokio::{
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
-use tonic::{
-    Request, Response, Status, Streaming,
-    transport::{Server, server::TcpIncoming},
-};
+use tonic::{Request, Response, Status, Streaming, transport::Server};
 
-use crate::{Config, Error};
+use crate::{Config, Error, connection::connections};
 
 /// A connection whose other end answers no ping for so long is closed.
 const PING: Duration = Duration::from_secs(2);
@@ -62,6 +60,7 @@ pub struct Service {
     registry: Arc<dyn Registry>,
     registrars: Arc<Semaphore>,
     subscribers: Arc<Semaphore>,
+    connections_max: usize,
 }
 
 impl std::fmt::Debug for Service {
@@ -94,6 +93,10 @@ impl Service {
             registry,
             registrars: permits(config.records_max),
             subscribers: permits(config.subscribers_max),
+            connections_max: config
+                .records_max
+                .saturating_add(config.subscribers_max.get())
+                .get(),
         })
     }
 
@@ -117,7 +120,7 @@ impl Service {
         let service = DiscoveryServer::new(face)
             .max_decoding_message_size(MAX_MESSAGE)
             .max_encoding_message_size(MAX_MESSAGE);
-        let incoming = TcpIncoming::from(self.listener).with_nodelay(Some(true));
+        let incoming = connections(self.listener, self.connections_max);
         let serving = Server::builder()
             .http2_keepalive_interval(Some(PING))
             .http2_keepalive_timeout(Some(PING_ANSWER))

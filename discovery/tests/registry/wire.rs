@@ -4,7 +4,7 @@ use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
 use discovery::{Config, MemoryRegistry};
 use discovery_client::{
-    Cursor, Endpoint, Error, Event, LeaseId, Registry, RemoteRegistry, Watch,
+    Cursor, Endpoint, Error, Event, Index, LeaseId, Registry, RemoteRegistry, Watch,
     wire::generated::{self as v1, discovery_client::DiscoveryClient, register_request::Step},
 };
 use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
@@ -114,6 +114,27 @@ async fn a_mute_registry_is_a_cut_link() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_site_of_any_size_arrives_whole() {
+    let (_frozen, memory) = (Frozen::new(), memory());
+    for n in 0..10_000 {
+        memory
+            .register(replica(&format!("replica-{n:0>100}"), 0), LEASE)
+            .await
+            .unwrap();
+    }
+    let served = Served::new(&Config::default(), memory.clone()).await;
+    let [here, there] =
+        [memory.watch(None), served.remote().watch(None)].map(|mut watch| async move {
+            let mut index = Index::new();
+            index.apply(next(&mut watch).await);
+            index.snapshot()
+        });
+    let (here, there) = (here.await, there.await);
+    assert_eq!((there.len(), there.at()), (10_000, here.at()));
+    assert_eq!(there.content_hash(), here.content_hash());
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_absent_registry_is_unavailable() {
     let _frozen = Frozen::new();
     let served = Served::new(&Config::default(), memory()).await;
@@ -138,7 +159,10 @@ async fn stop_ends_every_stream() {
 
     served.stop().await;
     let last: Vec<_> = soon(watch.collect()).await;
-    assert!(last.len() <= 1, "the record at most, then the end: {last:?}");
+    assert!(
+        last.len() <= 1,
+        "the record at most, then the end: {last:?}"
+    );
     assert!(matches!(
         soon(remote.renew(lease)).await,
         Err(Error::Unavailable { .. })

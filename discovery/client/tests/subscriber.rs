@@ -1,6 +1,9 @@
 //! What readers of a subscriber see while registries come, go and begin anew.
 
-#![expect(clippy::unwrap_used, reason = "a panic in a test is a failure with a place")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a panic in a test is a failure with a place"
+)]
 
 use std::{
     collections::VecDeque,

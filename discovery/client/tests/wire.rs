@@ -1,7 +1,10 @@
 //! The words of the house survive the wire, and what is no word of ours is
 //! refused by name.
 
-#![expect(clippy::unwrap_used, reason = "a panic in a test is a failure with a place")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a panic in a test is a failure with a place"
+)]
 
 use std::{num::NonZeroU32, sync::Arc};
 

@@ -17,6 +17,7 @@
 //!    ends a watch (`an_unreadable_record_is_absent`).
 
 #[allow(missing_docs, unused_qualifications, clippy::all, reason = "generated from the .proto")]
+#[rustfmt::skip]
 pub mod generated;
 
 mod record;

@@ -1,6 +1,6 @@
 //! The Python that has what the tests need.
 
-use std::{path::PathBuf, process::Command};
+use std::{env, iter, path::PathBuf, process::Command};
 
 use anyhow::{Result, ensure};
 
@@ -30,6 +30,20 @@ impl Venv {
         Ok(Self { bin })
     }
 
+    /// A command that runs a program of the machine with this environment
+    /// activated.
+    ///
+    /// # Errors
+    /// If the machine's search path cannot be extended.
+    pub fn activated(&self, program: &str) -> Result<Command> {
+        let path = env::var_os("PATH").unwrap_or_default();
+        let all = iter::once(self.bin.clone()).chain(env::split_paths(&path));
+        let mut command = Command::new(program);
+        command.env("PATH", env::join_paths(all)?);
+        without_proxy(&mut command);
+        Ok(command)
+    }
+
     /// A command that runs one of this crate's scripts, unbuffered.
     #[must_use]
     pub fn script(&self, name: &str) -> Command {
@@ -44,16 +58,15 @@ impl Venv {
     pub fn program(&self, name: &str) -> Command {
         let mut command = Command::new(self.bin.join(name));
         command.env("PYTHONDONTWRITEBYTECODE", "1");
-        for variable in [
-            "http_proxy",
-            "https_proxy",
-            "all_proxy",
-            "HTTP_PROXY",
-            "HTTPS_PROXY",
-            "ALL_PROXY",
-        ] {
-            command.env_remove(variable);
-        }
+        without_proxy(&mut command);
         command
+    }
+}
+
+fn without_proxy(command: &mut Command) {
+    for variable in ["http_proxy", "https_proxy", "all_proxy"] {
+        command
+            .env_remove(variable)
+            .env_remove(variable.to_uppercase());
     }
 }

@@ -21,6 +21,9 @@ pub struct Args {
     /// What this process does, in place of the file's `roles`.
     #[arg(long = "role", value_enum, value_delimiter = ',', value_name = "ROLES")]
     roles: Option<Vec<Role>>,
+    /// Ends when the process that started it ends.
+    #[arg(long, hide = true)]
+    die_with_parent: bool,
 }
 
 /// Serves until SIGTERM or SIGINT, then drains; a second signal ends at once.
@@ -28,6 +31,9 @@ pub struct Args {
 /// # Errors
 /// [`config::Error`] for a wrong file; otherwise the first part that failed.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    if args.die_with_parent {
+        crate::dev::die_with_parent()?;
+    }
     let roles: Option<BTreeSet<Role>> = args.roles.map(|roles| roles.into_iter().collect());
     let config = match &args.config {
         Some(path) => config::load(path, roles)?,

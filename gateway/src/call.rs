@@ -38,6 +38,9 @@ pub(crate) struct Call {
     pub repeatable: bool,
     /// How long each phase may take.
     pub limits: Limits,
+    /// The caller set a shorter limit than the operator, so silence past it
+    /// says nothing of the replica.
+    pub hurried: bool,
     /// Rings when the present phase has taken too long.
     pub alarm: Alarm,
     /// What is told of the request when it ends.

@@ -100,6 +100,11 @@ impl Cause {
                 reached: false,
                 ..elsewhere
             },
+            // The caller's own limit says nothing of the replica.
+            Self::Silent(Limit::Total) => Action {
+                strike: false,
+                ..elsewhere
+            },
             Self::Stale => Action {
                 same_once: true,
                 strike: false,
@@ -202,6 +207,7 @@ mod tests {
             (Cause::Stale, true, false, false, true),
             (Cause::Garbage, false, false, true, true),
             (Cause::Silent(Limit::FirstByte), false, false, true, true),
+            (Cause::Silent(Limit::Total), false, false, false, true),
             (Cause::Silent(Limit::FirstToken), false, false, true, true),
             (
                 Cause::Status(StatusCode::INTERNAL_SERVER_ERROR),

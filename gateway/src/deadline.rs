@@ -133,6 +133,7 @@ where
         match self.book.of(&call.application, &call.headers) {
             Ok(limits) => {
                 call.limits = limits;
+                call.hurried = call.headers.contains_key(&TTFT_TIMEOUT);
                 Either::Left(self.inner.call(call))
             }
             Err(refusal) => Either::Right(ready(Err(refusal))),

@@ -123,7 +123,9 @@ impl Dispatch {
             Err(failed) => {
                 let now = Instant::now();
                 call.record.attempted(failed.cause.as_str(), now);
-                if failed.cause.action().strike && call.body.error().is_none() {
+                let silent = matches!(failed.cause, Cause::Silent(_));
+                let blameless = call.body.error().is_some() || (silent && call.hurried);
+                if failed.cause.action().strike && !blameless {
                     attempt.strike(now, failed.cause);
                 }
                 Err(failed)

@@ -130,6 +130,7 @@ impl Entry {
             stay,
             repeatable,
             limits: self.config.limits,
+            hurried: false,
             alarm: self.sweep.alarm(),
             record: Rc::clone(record),
         })))

@@ -47,8 +47,6 @@ use crate::{
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 4096;
-/// Largest buffer for one connection's reads and writes, in bytes.
-const MAX_BUFFER: usize = 64 * 1024;
 /// Requests at once on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 4096;
 /// An HTTP/2 client that does not answer a PING for so long is gone.
@@ -144,11 +142,12 @@ pub(crate) async fn serve<S>(
 }
 
 fn protocol(entry: &Entry) -> auto::Builder<OnCore> {
-    let head = usize::try_from(entry.config.header_limit.as_u64()).unwrap_or(MAX_BUFFER);
+    // The codec's read buffer bounds the head, and is no larger than it must be.
+    let head = usize::try_from(entry.config.header_limit.as_u64()).unwrap_or(usize::MAX);
     let mut builder = auto::Builder::new(OnCore);
     builder
         .http1()
-        .max_buf_size(head.max(MAX_BUFFER))
+        .max_buf_size(head)
         .keep_alive(true)
         .half_close(false);
     builder

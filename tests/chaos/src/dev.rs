@@ -9,8 +9,10 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use discovery_client::Address;
+use http::{Request, StatusCode};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
+use serde_json::json;
 
 use crate::{
     binary::tradewind,
@@ -161,6 +163,26 @@ impl Dev {
             ))
         );
         kill_process(pid, Signal::KILL).context("cannot kill it")
+    }
+
+    /// Takes a whole site away: `mode` is `kill` or `stop`. It comes back by
+    /// itself.
+    ///
+    /// # Errors
+    /// If the supervisor refuses.
+    pub async fn take_away(&self, site: &str, mode: &str, away: Duration) -> Result<()> {
+        let url = format!("{}/v1/faults", self.state()?.control);
+        let lease_ms = u64::try_from(away.as_millis())?;
+        let wanted = json!({ "site": site, "mode": mode, "lease_ms": lease_ms }).to_string();
+        let request = Request::post(url).header("content-type", "application/json");
+        let answer = crate::http::send(request.body(wanted.into())?).await?;
+        let said = String::from_utf8_lossy(answer.body());
+        ensure!(
+            answer.status() == StatusCode::CREATED,
+            "{} {said}",
+            answer.status()
+        );
+        Ok(())
     }
 
     /// Everything it started that is alive, itself included.

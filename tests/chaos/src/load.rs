@@ -15,7 +15,8 @@ use std::{
 
 use anyhow::{Context, Result};
 use discovery_client::sdk::{Call, Client, Error};
-use http::StatusCode;
+use http::{Request, StatusCode};
+use serde_json::json;
 use tokio::{sync::mpsc, task::JoinSet, time::MissedTickBehavior};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
@@ -36,6 +37,26 @@ pub struct Load {
     pub streams: usize,
     /// The nth stream, which ends with `data: [DONE]`.
     pub stream: fn(u64) -> Call,
+}
+
+/// The nth chat with a demo replica, of `tokens` tokens.
+///
+/// # Panics
+/// Never: the request is well formed.
+#[must_use]
+pub fn demo_chat(nth: u64, stream: bool, tokens: u32) -> Call {
+    let body = json!({
+        "model": "demo-chat",
+        "stream": stream,
+        "max_tokens": tokens,
+        "messages": [{ "role": "user", "content": format!("call {nth}") }],
+    });
+    let request = Request::post("/v1/chat/completions").header("content-type", "application/json");
+    Call::new(
+        request
+            .body(body.to_string().into())
+            .expect("a well-formed request"),
+    )
 }
 
 /// A load that is under way. Dropping it stops the load at once.

@@ -7,36 +7,19 @@ use anyhow::{Context, Result, ensure};
 use chaos::{
     dev::Dev,
     ledger::{self, Line, Promise},
-    load::Load,
+    load::{Load, Running, demo_chat},
     process::Process,
     venv::Venv,
     wait,
 };
 use discovery_client::{
     Address,
-    sdk::{Call, Client, Config},
+    sdk::{Client, Config},
 };
-use http::Request;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 const RATE: u32 = 100;
 const DEADLINE: Duration = Duration::from_secs(20);
-
-fn chat(nth: u64, stream: bool) -> Call {
-    let said = format!("call {nth}");
-    let body = json!({
-        "model": "demo-chat",
-        "stream": stream,
-        "max_tokens": 16,
-        "messages": [{ "role": "user", "content": said }],
-    });
-    let request = Request::post("/v1/chat/completions").header("content-type", "application/json");
-    Call::new(
-        request
-            .body(body.to_string().into())
-            .expect("a request of the test"),
-    )
-}
 
 /// A client that tries once: what the gateway does not absorb shows.
 fn blunt(gateway: &Address) -> Result<Client> {
@@ -48,12 +31,16 @@ fn blunt(gateway: &Address) -> Result<Client> {
     Ok(Client::new(config, [(gateway.clone(), None)])?)
 }
 
-fn load(client: Client) -> chaos::load::Running {
+fn load(client: Client) -> Running {
+    let (unary, stream) = (
+        |nth| demo_chat(nth, false, 16),
+        |nth| demo_chat(nth, true, 16),
+    );
     Load {
         rate: RATE,
-        unary: |nth| chat(nth, false),
+        unary,
         streams: 4,
-        stream: |nth| chat(nth, true),
+        stream,
     }
     .start(client)
 }

@@ -45,6 +45,7 @@ bench: bench-env ## Measure the gateway beside nginx and HAProxy
 
 .PHONY: test-env
 test-env: $(VENV_STAMP) ## Fetch what the tests need, and no more
+	@command -v curl >/dev/null || tests/chaos/debian-packages curl
 
 $(VENV_STAMP):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \

@@ -18,9 +18,10 @@ pub fn of(settings: &Settings, contenders: &[Contender], took: Duration) -> Vec<
         .iter()
         .filter_map(|contender| contender.program())
         .collect();
+    programs.sort_unstable_by_key(|program| program.name);
     programs.dedup();
     let mut versions = vec![format!(
-        "tradewind {} ({} build)",
+        "tradewind {} ({})",
         env!("CARGO_PKG_VERSION"),
         build()
     )];
@@ -43,9 +44,9 @@ pub fn of(settings: &Settings, contenders: &[Contender], took: Duration) -> Vec<
 
 fn build() -> &'static str {
     if cfg!(debug_assertions) {
-        "DEBUG, not to be compared with anything,"
+        "DEBUG build, not to be compared with anything"
     } else {
-        "release"
+        "release build"
     }
 }
 

@@ -113,9 +113,8 @@ impl Settings {
 
     /// How this run measures, in one line.
     pub fn describe(&self) -> String {
-        let (streams, burst) = (self.streams, self.burst);
         let mut text = format!(
-            "{} rounds; CPU: {} connections for {} s; latency: {} requests at one connection; \
+            "rounds: {}; CPU: {} connections for {} s; latency: {} requests at one connection; \
              first token: {} streams on {TOKEN_CONNECTIONS} connections",
             self.rounds(),
             self.connections,
@@ -124,17 +123,15 @@ impl Settings {
             self.samples() / 2,
         );
         if self.stream_rounds() > 0 {
-            let seconds = STREAM_WINDOW.as_secs();
-            text += &format!(
-                "; chunks: {} rounds of {seconds} s, {streams} streams",
-                self.stream_rounds()
-            );
+            let (rounds, seconds) = (self.stream_rounds(), STREAM_WINDOW.as_secs());
+            let streams = self.streams;
+            text += &format!("; chunks: {streams} streams for {seconds} s, rounds: {rounds}");
         }
-        if burst > 0 {
-            text += &format!("; burst: {burst} bodies of 150 kB");
-        }
-        if let Some(after) = self.after().filter(|_| burst > 0) {
-            text += &format!(", memory again after {} s at rest", after.as_secs());
+        if self.burst > 0 {
+            text += &format!("; burst: {} bodies of 150 kB", self.burst);
+            if let Some(after) = self.after() {
+                text += &format!(", memory again after {} s at rest", after.as_secs());
+            }
         }
         text
     }

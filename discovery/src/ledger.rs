@@ -15,7 +15,9 @@
 //! 1. Each change takes the next revision, and the history has no gap: its
 //!    last change is the newest revision.
 //! 2. A record has one lease and a lease one record.
-//! 3. No list outgrows its bound (`records_are_bounded`,
+//! 3. While the registry itself is away no lease runs
+//!    (`leases_stand_still_while_the_registry_is_away`).
+//! 4. No list outgrows its bound (`records_are_bounded`,
 //!    `lost_history_gives_a_reset`).
 
 use std::{
@@ -26,6 +28,9 @@ use std::{
 
 use discovery_client::{Cursor, Endpoint, Error, Event, Key, LeaseId, MAX_APPLICATIONS};
 use tokio::time::Instant;
+
+/// A registry that did not beat for so long was itself away.
+const AWAY: Duration = Duration::from_secs(2);
 
 /// The shortest lease that can be kept by renewing it.
 const LEASE_MIN: Duration = Duration::from_millis(100);
@@ -61,6 +66,8 @@ pub(crate) struct Ledger {
     leases: HashMap<LeaseId, Lease>,
     due: BTreeSet<(Instant, LeaseId)>,
     history: VecDeque<Event>,
+    /// The registry's own last sign of life, if it gives any.
+    beat: Option<Instant>,
 }
 
 impl Ledger {
@@ -76,7 +83,14 @@ impl Ledger {
             leases: HashMap::new(),
             due: BTreeSet::new(),
             history: VecDeque::new(),
+            beat: None,
         }
+    }
+
+    /// A sign of life of the registry itself, due well within [`AWAY`].
+    pub(crate) fn beat(&mut self, now: Instant) {
+        self.lapse(now);
+        self.beat = Some(now);
     }
 
     /// The newest position.
@@ -89,12 +103,27 @@ impl Ledger {
         self.due.first().map(|(deadline, _)| *deadline)
     }
 
-    /// Lets lapse what is due.
+    /// Lets lapse what is due. A registry that was away (paused, starved) heard
+    /// nobody and can judge nobody: leases stood still with it.
     pub(crate) fn lapse(&mut self, now: Instant) {
+        if let Some(beat) = self.beat
+            && now.duration_since(beat) > AWAY
+        {
+            self.postpone(now.duration_since(beat));
+            self.beat = Some(now);
+        }
         while let Some((deadline, lease)) = self.due.first().copied()
             && deadline <= now
         {
             self.end(lease);
+        }
+    }
+
+    fn postpone(&mut self, by: Duration) {
+        self.due.clear();
+        for (id, lease) in &mut self.leases {
+            lease.deadline += by;
+            self.due.insert((lease.deadline, *id));
         }
     }
 
@@ -260,5 +289,51 @@ fn superseded(known: &Endpoint, offered: &Endpoint) -> Error {
         key: known.key.clone(),
         newest: known.life,
         offered: offered.life,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use discovery_client::{Address, EndpointId, Kind, Life, Site, State};
+
+    use super::*;
+
+    const TTL: Duration = Duration::from_secs(3);
+
+    fn registered(now: Instant) -> Ledger {
+        let bounds = Bounds {
+            lease_max: TTL,
+            records_max: 1,
+            history_max: 10,
+        };
+        let mut ledger = Ledger::new(bounds, 1);
+        let endpoint = Endpoint {
+            key: Key {
+                site: Site::new("east").unwrap(),
+                id: EndpointId::new("r1").unwrap(),
+            },
+            kind: Kind::Replica,
+            address: Address::new("127.0.0.1:1").unwrap(),
+            applications: Vec::new(),
+            state: State::Serving,
+            capacity: None,
+            life: Life::begin(),
+        };
+        ledger.register(endpoint, TTL, now).unwrap();
+        ledger
+    }
+
+    #[test]
+    fn leases_stand_still_while_the_registry_is_away() {
+        let start = Instant::now();
+        let mut ledger = registered(start);
+        ledger.beat(start + Duration::from_secs(1));
+        let back = start + Duration::from_secs(61);
+        ledger.lapse(back);
+        assert_eq!(ledger.records.len(), 1);
+        ledger.beat(back + Duration::from_millis(1900));
+        assert_eq!(ledger.records.len(), 1);
+        ledger.beat(back + Duration::from_millis(2100));
+        assert_eq!(ledger.records.len(), 0);
     }
 }

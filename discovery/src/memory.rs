@@ -36,6 +36,8 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
+use tokio_util::sync::CancellationToken;
+
 use crate::{
     Config,
     ledger::{Bounds, Ledger},
@@ -43,6 +45,9 @@ use crate::{
 
 /// A watcher hears something at least this often.
 const PROGRESS: Duration = Duration::from_secs(1);
+
+/// How often a registry gives itself a sign of life.
+const BEAT: Duration = Duration::from_millis(500);
 
 /// A [`Registry`] in memory. Cheap to clone; all clones are the same registry.
 /// Time is tokio's.
@@ -77,6 +82,22 @@ impl MemoryRegistry {
                 news,
             }),
         }
+    }
+}
+
+impl MemoryRegistry {
+    /// Gives signs of life until `stop` fires, so that a process that was
+    /// paused with all its leases in it does not forget everybody when it comes
+    /// back. Without them leases simply run.
+    pub async fn beat(self, stop: CancellationToken) {
+        let beating = async {
+            let mut ticks = tokio::time::interval(BEAT);
+            loop {
+                ticks.tick().await;
+                self.shared.step(Ledger::beat);
+            }
+        };
+        stop.run_until_cancelled(beating).await;
     }
 }
 

@@ -20,38 +20,26 @@
 //! 3. Every wait of a stop has a deadline; the longest is the gateway's own
 //!    `drain_grace`.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    sync::Arc,
-    time::Duration,
-};
+mod records;
+mod roles;
 
-use anyhow::{Context, anyhow};
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context;
 use discovery::{Indexer, MemoryRegistry, Service};
-use discovery_client::{
-    Address, Endpoint, Key, Kind, Life, Registrar, Registration, Registry, RemoteRegistry, State,
-    Subscriber,
-};
+use discovery_client::{Address, Registry, RemoteRegistry, State, Subscriber};
 use federation::peers::Peers;
-use futures_util::future::join_all;
 use gateway::Gateway;
 use opentelemetry::global::BoxedTracer;
-use tokio::{
-    task::{self, JoinSet},
-    time::{Instant, sleep, timeout_at},
-};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     admin::{Admin, Facts},
-    config::{Config, Replica, Role},
+    config::{Config, Role},
 };
-
-/// The lease of this process's own records.
-const LEASE: Duration = Duration::from_secs(3);
-
-/// How long records may take to leave the registry.
-const LEAVE: Duration = Duration::from_secs(1);
+use records::Records;
+use roles::Roles;
 
 /// How much longer than its `drain_grace` the gateway may take to end.
 const GATEWAY_END: Duration = Duration::from_secs(5);
@@ -72,6 +60,7 @@ pub struct Process {
 enum Source {
     /// The registry is a role of this process.
     Here {
+        memory: MemoryRegistry,
         registry: Arc<dyn Registry>,
         indexer: Indexer,
         service: Service,
@@ -173,11 +162,11 @@ impl Process {
         let registries = source.start(&mut roles, &rest);
         let mut records = Records::new(registries);
         for replica in &config.replicas {
-            records.keep(&replica_record(&config, replica));
+            records.keep(&records::replica(&config, replica));
         }
         let mut own = Vec::new();
         if let Some((gateway, address)) = gateway {
-            own = records.keep(&gateway_record(&config, address));
+            own = records.keep(&records::gateway(&config, address));
             let serving = serving.clone();
             roles.start(GATEWAY, async move { Ok(gateway.run(serving).await?) });
         }
@@ -220,7 +209,8 @@ impl Process {
 impl Source {
     async fn bind(config: &Config) -> anyhow::Result<Self> {
         if config.plays(Role::Registry) {
-            let registry: Arc<dyn Registry> = Arc::new(MemoryRegistry::new(&config.registry));
+            let memory = MemoryRegistry::new(&config.registry);
+            let registry: Arc<dyn Registry> = Arc::new(memory.clone());
             let service = Service::bind(&config.registry, registry.clone())
                 .await
                 .context("registry.listen")?;
@@ -228,6 +218,7 @@ impl Source {
                 .context("federation.peers")?;
             let indexer = Indexer::new(registry.clone());
             return Ok(Self::Here {
+                memory,
                 registry,
                 indexer,
                 service,
@@ -254,12 +245,17 @@ impl Source {
         let stopped = || stop.clone();
         match self {
             Self::Here {
+                memory,
                 registry,
                 indexer,
                 service,
                 peers,
             } => {
-                let (one, two, three) = (stopped(), stopped(), stopped());
+                let (zero, one, two, three) = (stopped(), stopped(), stopped(), stopped());
+                roles.start("registry clock", async move {
+                    memory.beat(zero).await;
+                    Ok(())
+                });
                 roles.start("registry index", async move {
                     indexer.run(one).await;
                     Ok(())
@@ -290,141 +286,3 @@ impl Source {
 
 /// The task that is waited for before the others are stopped.
 const GATEWAY: &str = "gateway";
-
-/// The tasks without which the process is not what it was configured to be.
-#[derive(Default)]
-struct Roles {
-    tasks: JoinSet<anyhow::Result<()>>,
-    names: HashMap<task::Id, &'static str>,
-}
-
-impl Roles {
-    fn start(
-        &mut self,
-        name: &'static str,
-        role: impl Future<Output = anyhow::Result<()>> + Send + 'static,
-    ) {
-        let task = self.tasks.spawn(role);
-        self.names.insert(task.id(), name);
-    }
-
-    /// Waits for the next role that ends; nothing if none runs.
-    async fn next(&mut self) -> Option<(&'static str, anyhow::Result<()>)> {
-        let (id, outcome) = match self.tasks.join_next_with_id().await? {
-            Ok((id, outcome)) => (id, outcome),
-            Err(panic) => (panic.id(), Err(panic.into())),
-        };
-        Some((self.names.remove(&id).unwrap_or("a role"), outcome))
-    }
-
-    /// Waits for the first role that ends by itself, and says why that is a
-    /// failure.
-    async fn first_end(&mut self) -> anyhow::Error {
-        let failure = match self.next().await {
-            Some((name, Err(error))) => error.context(format!("{name} failed")),
-            Some((name, Ok(()))) => anyhow!("{name} ended unasked"),
-            None => anyhow!("nothing was started"),
-        };
-        tracing::error!(error = format!("{failure:#}"), "stopping");
-        failure
-    }
-
-    /// Waits until no role that is `awaited` runs, and says what failed first.
-    async fn end_of(
-        &mut self,
-        awaited: impl Fn(&str) -> bool,
-        within: Duration,
-    ) -> anyhow::Result<()> {
-        let deadline = Instant::now() + within;
-        let mut failed = Ok(());
-        while let Some(name) = self.names.values().copied().find(|name| awaited(name)) {
-            match timeout_at(deadline, self.next()).await {
-                Ok(Some((_, Ok(())))) => {}
-                Ok(Some((name, Err(error)))) => {
-                    failed = failed.and(Err(
-                        error.context(format!("{name} failed while it was stopped"))
-                    ));
-                }
-                Ok(None) => break,
-                Err(_) => return failed.and(Err(anyhow!("{name} did not end within {within:?}"))),
-            }
-        }
-        failed
-    }
-}
-
-/// The records this process keeps in its site's registries.
-struct Records {
-    registries: Vec<Arc<dyn Registry>>,
-    registrars: JoinSet<()>,
-    kept: Vec<Registration>,
-}
-
-impl Records {
-    fn new(registries: Vec<Arc<dyn Registry>>) -> Self {
-        Self {
-            registries,
-            registrars: JoinSet::new(),
-            kept: Vec::new(),
-        }
-    }
-
-    /// Keeps `endpoint` registered until [`leave`](Self::leave); a record that
-    /// is taken over by another process is left to it.
-    fn keep(&mut self, endpoint: &Endpoint) -> Vec<Registration> {
-        let mut registrations = Vec::new();
-        for registry in &self.registries {
-            let (registrar, registration) =
-                Registrar::new(registry.clone(), endpoint.clone(), LEASE);
-            let key = endpoint.key.clone();
-            self.registrars.spawn(async move {
-                // The end comes by `leave`, never by a token.
-                if let Err(error) = registrar.run(CancellationToken::new()).await {
-                    tracing::error!(endpoint = %key, %error, "an endpoint is not registered any more");
-                }
-            });
-            registrations.push(registration);
-        }
-        self.kept.extend(registrations.iter().cloned());
-        registrations
-    }
-
-    async fn leave(self) {
-        for left in join_all(self.kept.iter().map(|record| record.leave(LEAVE))).await {
-            if let Err(error) = left {
-                tracing::warn!(%error, "a record will lapse");
-            }
-        }
-    }
-}
-
-fn gateway_record(config: &Config, address: Address) -> Endpoint {
-    Endpoint {
-        key: Key {
-            site: config.site.clone(),
-            id: config.id.clone(),
-        },
-        kind: Kind::Gateway,
-        address,
-        applications: Vec::new(),
-        state: State::Serving,
-        capacity: None,
-        life: Life::begin(),
-    }
-}
-
-fn replica_record(config: &Config, replica: &Replica) -> Endpoint {
-    let applications: BTreeSet<_> = replica.applications.iter().cloned().collect();
-    Endpoint {
-        key: Key {
-            site: config.site.clone(),
-            id: replica.id(),
-        },
-        kind: Kind::Replica,
-        address: replica.address.clone(),
-        applications: applications.into_iter().collect(),
-        state: State::Serving,
-        capacity: replica.capacity,
-        life: Life::begin(),
-    }
-}

@@ -273,8 +273,9 @@ mod tests {
     #[tokio::test]
     async fn events_of_streams_are_counted_inside_the_window() {
         let outcome = run(Shape::Streams, 5).await;
-        // 5 streams, 20 events a second each, 0.1 s and some tolerance.
-        assert!((5..=30).contains(&outcome.done), "{outcome:?}");
+        let rate = outcome.done as f64 / outcome.seconds;
+        // 5 streams of 20 events a second each, on a machine that may be busy.
+        assert!((30.0..=200.0).contains(&rate), "{outcome:?}");
     }
 
     #[tokio::test]
@@ -289,11 +290,13 @@ mod tests {
         let target = listener.local_addr().unwrap();
         let wrong = async {
             use tokio::io::{AsyncReadExt, AsyncWriteExt};
+            let mut open = Vec::new();
             loop {
                 let (mut stream, _) = listener.accept().await.unwrap();
                 stream.read_exact(&mut [0; 1024]).await.unwrap();
                 let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
                 stream.write_all(answer).await.unwrap();
+                open.push(stream);
             }
         };
         let load = Load {

@@ -191,7 +191,7 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
         ("", "")
     };
     eprintln!("{}error{}: {error:#}", red.0, red.1);
-    if error.chain().any(|cause| cause.is::<config::Error>()) {
+    if error.is::<config::Error>() {
         return Exit::Usage.into();
     }
     Exit::Findings.into()

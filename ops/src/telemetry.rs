@@ -159,3 +159,6 @@ fn provider(config: &Config, otlp: &Otlp) -> anyhow::Result<SdkTracerProvider> {
         .with_resource(resource)
         .build())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,7 @@
 //! The command line as a script sees it: text, exit codes, nothing secret.
 
+#![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
+
 use std::{fs, path::PathBuf};
 
 use assert_cmd::Command;
@@ -183,11 +185,17 @@ fn status_says_who_did_not_answer() {
 /// Write it anew with `tradewind config schema > ops/config.schema.json`.
 #[test]
 fn the_schema_is_the_one_that_is_checked_in() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/config.schema.json");
-    let schema = stdout(&tradewind(&["config", "schema"]).success());
+    let kept =
+        fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/config.schema.json")).unwrap();
+    let now = stdout(&tradewind(&["config", "schema"]).success());
+    let differing = kept
+        .lines()
+        .zip(now.lines())
+        .enumerate()
+        .find(|(_, (kept, now))| kept != now);
     assert_eq!(
-        schema,
-        fs::read_to_string(path).unwrap(),
+        differing, None,
         "run: tradewind config schema > ops/config.schema.json"
     );
+    assert_eq!(kept.lines().count(), now.lines().count());
 }

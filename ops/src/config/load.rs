@@ -11,7 +11,9 @@ use serde::Serialize;
 use serde_saphyr::Error as Yaml;
 
 use super::{
-    Config, Invalid, Role, secret,
+    Config, Role,
+    bounds::Invalid,
+    secret,
     tree::{Place, Tree},
 };
 

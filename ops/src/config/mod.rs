@@ -16,6 +16,7 @@
 //! 2. No error, and nothing a `Config` prints, holds the text of a secret.
 //! 3. Every key has a default that suits a laptop, but for the entries of lists.
 
+mod bounds;
 pub mod command;
 mod load;
 mod secret;
@@ -34,7 +35,7 @@ use discovery_client::{Address, Application, EndpointId, Site};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use load::{Error, load};
+pub use load::{Error, load, parse};
 pub use secret::Secret;
 
 /// The configuration file of one process.
@@ -252,190 +253,17 @@ impl Default for Drain {
     }
 }
 
-/// A setting that parses and still cannot be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Invalid {
-    /// The whole path of the setting.
-    key: String,
-    /// What was given; absent when it is the lack of something that is wrong.
-    value: Option<String>,
-    /// What would do.
-    allowed: String,
-}
-
-impl Invalid {
-    fn new(key: impl Into<String>, value: impl ToString, allowed: impl Into<String>) -> Self {
-        Self {
-            key: key.into(),
-            value: Some(value.to_string()),
-            allowed: allowed.into(),
-        }
-    }
-}
-
-/// Most static replicas of one file.
-const MAX_REPLICAS: usize = 4096;
-
 impl Config {
     /// The defaults, with `roles` in place of theirs.
     ///
     /// # Errors
     /// [`Error`] if the defaults do not suit the roles.
     pub fn built_in(roles: Option<BTreeSet<Role>>) -> Result<Self, Error> {
-        load::parse("", "(built-in defaults)", roles)
+        parse("", "(built-in defaults)", roles)
     }
 
     /// Whether this process plays `role`.
     pub fn plays(&self, role: Role) -> bool {
         self.roles.contains(&role)
-    }
-
-    /// Checks what the types cannot.
-    fn validate(&self) -> Result<(), Invalid> {
-        self.gateway
-            .validate()
-            .map_err(|it| Invalid::new(format!("gateway.{}", it.key), it.value, it.allowed))?;
-        if self.roles.is_empty() {
-            return Err(Invalid::new("roles", "[]", "gateway, registry or both"));
-        }
-        if !self.plays(Role::Registry) && self.connect.is_empty() {
-            let allowed = "at least one address of a registry, for roles lacks registry";
-            return Err(Invalid {
-                key: "connect".to_owned(),
-                value: None,
-                allowed: allowed.to_owned(),
-            });
-        }
-        if self.plays(Role::Gateway)
-            && self.advertise.is_none()
-            && self.gateway.listen.ip().is_unspecified()
-        {
-            let allowed = format!(
-                "an address others can reach, for gateway.listen is {}",
-                self.gateway.listen
-            );
-            return Err(Invalid {
-                key: "advertise".to_owned(),
-                value: None,
-                allowed,
-            });
-        }
-        self.registry.validate().map_err(|error| match error {
-            discovery::Error::Config {
-                key,
-                value,
-                allowed,
-            } => Invalid::new(format!("registry.{key}"), value, allowed),
-            other => Invalid::new("registry", "the whole", other.to_string()),
-        })?;
-        self.federation
-            .validate(&self.site)
-            .map_err(|error| self.peer_problem(&error))?;
-        self.validate_replicas()?;
-        if let Some(otlp) = &self.telemetry.otlp {
-            if !(0.0..=1.0).contains(&otlp.sample_ratio) {
-                return Err(Invalid::new(
-                    "telemetry.otlp.sample_ratio",
-                    otlp.sample_ratio,
-                    "0 to 1",
-                ));
-            }
-            for (header, secret) in &otlp.headers {
-                let key = format!("telemetry.otlp.headers.{header}");
-                if header.parse::<tonic::metadata::AsciiMetadataKey>().is_err() {
-                    return Err(Invalid::new(
-                        key,
-                        format!("{header:?}"),
-                        "a header's name in small letters",
-                    ));
-                }
-                secret
-                    .read()
-                    .map_err(|error| Invalid::new(key, secret, error.to_string()))?;
-            }
-        }
-        if self.drain.spread > Duration::from_secs(60) {
-            let value = humantime::format_duration(self.drain.spread);
-            return Err(Invalid::new("drain.spread", value, "0s to 1m"));
-        }
-        if tracing_subscriber::EnvFilter::builder()
-            .parse(&self.log.level)
-            .is_err()
-        {
-            let allowed = "error, warn, info, debug or trace, or a list such as info,gateway=debug";
-            return Err(Invalid::new(
-                "log.level",
-                format!("{:?}", self.log.level),
-                allowed,
-            ));
-        }
-        Ok(())
-    }
-
-    /// Where in the file the federation's problem stands.
-    fn peer_problem(&self, error: &federation::Error) -> Invalid {
-        use federation::Error;
-        let last = |wanted: &Site| {
-            let nth = self
-                .federation
-                .peers
-                .iter()
-                .rposition(|peer| peer.site == *wanted);
-            format!("federation.peers[{}]", nth.unwrap_or_default())
-        };
-        match error {
-            Error::Lease { lease } => Invalid::new(
-                "federation.lease",
-                humantime::format_duration(*lease),
-                "2s to 1m",
-            ),
-            Error::OwnSite { site } => Invalid::new(
-                format!("{}.site", last(site)),
-                site,
-                "a site other than this one",
-            ),
-            Error::Twice { site } => Invalid::new(
-                format!("{}.site", last(site)),
-                site,
-                "a site that stands once in the list",
-            ),
-            Error::NoAddress { site } => Invalid::new(
-                format!("{}.registry", last(site)),
-                "[]",
-                "at least one address",
-            ),
-            Error::Address { site, source } => Invalid::new(
-                format!("{}.registry", last(site)),
-                "a peer",
-                source.to_string(),
-            ),
-        }
-    }
-
-    fn validate_replicas(&self) -> Result<(), Invalid> {
-        if self.replicas.len() > MAX_REPLICAS {
-            let allowed = format!("at most {MAX_REPLICAS}");
-            return Err(Invalid::new(
-                "replicas",
-                format!("a list of {}", self.replicas.len()),
-                allowed,
-            ));
-        }
-        let mut taken = BTreeSet::from([self.id.clone()]);
-        for (nth, replica) in self.replicas.iter().enumerate() {
-            if replica.applications.is_empty() {
-                let key = format!("replicas[{nth}].applications");
-                return Err(Invalid::new(key, "[]", "at least one application"));
-            }
-            if !taken.insert(replica.id()) {
-                let key = format!("replicas[{nth}].id");
-                return Err(Invalid::new(
-                    key,
-                    replica.id(),
-                    "a name that no other endpoint of the file has",
-                ));
-            }
-        }
-        Ok(())
     }
 }

@@ -287,3 +287,31 @@ fn each_wrong_file_is_answered_with_place_key_value_and_what_is_allowed() {
         differing.len()
     );
 }
+
+#[test]
+fn what_is_effective_is_itself_a_file() {
+    let secret = "{endpoint: '127.0.0.1:4317', headers: {authorization: '${env:HOME}'}}";
+    for text in [
+        "",
+        "~",
+        "site: east",
+        &format!("telemetry: {{otlp: {secret}}}"),
+    ] {
+        let config = parse(text, "site.yaml", None).unwrap();
+        let again = parse(&serde_json::to_string(&config).unwrap(), "site.yaml", None).unwrap();
+        assert_eq!(config, again);
+    }
+}
+
+#[test]
+fn roles_of_the_command_line_take_the_place_of_the_file_s() {
+    let gateway = || Some([super::Role::Gateway].into());
+    assert_eq!(
+        parse("connect: ['h:1']", "site.yaml", gateway())
+            .unwrap()
+            .roles,
+        gateway().unwrap()
+    );
+    let refused = parse("", "site.yaml", gateway()).unwrap_err().to_string();
+    assert!(refused.contains("connect: missing"), "{refused}");
+}

@@ -45,6 +45,15 @@ pub struct State {
     pub models: Vec<String>,
     /// The front, then the sites with replicas.
     pub sites: Vec<SiteState>,
+    /// The fault that is on.
+    pub fault: Option<FaultState>,
+}
+
+/// A fault in `dev.json`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct FaultState {
+    /// Which site is away.
+    pub site: String,
 }
 
 /// One site in `dev.json`.

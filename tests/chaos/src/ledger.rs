@@ -23,6 +23,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 /// What was asked.
@@ -75,11 +76,34 @@ pub enum Line {
         /// How.
         end: End,
     },
+    /// One attempt at a request; known once it has ended.
+    Send {
+        /// Of which request.
+        id: u64,
+    },
     /// Something was broken on purpose.
     Fault {
         /// When.
         at_ms: u64,
     },
+    /// It was mended.
+    Restored {
+        /// When.
+        at_ms: u64,
+    },
+}
+
+/// Reads a history from its lines of JSON, such as a drill's ledger.
+///
+/// # Errors
+/// The first line that is none.
+pub fn parse(text: &str) -> Result<Vec<Line>> {
+    let numbered = text.lines().enumerate();
+    numbered
+        .map(|(nth, line)| {
+            serde_json::from_str(line).with_context(|| format!("line {}: {line}", nth + 1))
+        })
+        .collect()
 }
 
 /// The bounds of the promises.
@@ -129,6 +153,7 @@ pub struct Verdict {
 struct Story {
     began_ms: u64,
     shape: Shape,
+    sends: u32,
     ended: Option<(u64, End)>,
 }
 
@@ -155,6 +180,15 @@ pub fn check(lines: &[Line], promise: Promise) -> Verdict {
             broken.push(format!("request {id} has no outcome"));
             continue;
         };
+        if let End::Ok { attempts } = end
+            && story.sends > 0
+            && story.sends != *attempts
+        {
+            let shown = story.sends;
+            broken.push(format!(
+                "request {id} counts {attempts} attempts and shows {shown}"
+            ));
+        }
         match (end, story.shape) {
             (End::Ok { attempts: 0 | 1 }, _) => sums.ok += 1,
             (End::Ok { .. }, _) => sums.retried += 1,
@@ -187,17 +221,22 @@ fn stories(lines: &[Line], broken: &mut Vec<String>) -> BTreeMap<u64, Story> {
     let mut stories = BTreeMap::new();
     for line in lines {
         match line {
-            Line::Fault { .. } => {}
+            Line::Fault { .. } | Line::Restored { .. } => {}
             Line::Intent { id, at_ms, shape } => {
                 let story = Story {
                     began_ms: *at_ms,
                     shape: *shape,
+                    sends: 0,
                     ended: None,
                 };
                 if stories.insert(*id, story).is_some() {
                     broken.push(format!("request {id} was sent twice under one name"));
                 }
             }
+            Line::Send { id } => match stories.get_mut(id) {
+                None => broken.push(format!("request {id} was sent and never meant")),
+                Some(story) => story.sends += 1,
+            },
             Line::Outcome { id, at_ms, end } => match stories.get_mut(id) {
                 None => broken.push(format!("request {id} has an outcome and was never sent")),
                 Some(story) if story.ended.is_some() => {
@@ -382,6 +421,33 @@ mod tests {
                 "request 70000 has an outcome and was never sent"
             ]
         );
+    }
+
+    #[test]
+    fn attempts_that_do_not_add_up_turn_it_red() {
+        let mut lines = well();
+        lines.insert(1, Line::Send { id: 0 });
+        assert_eq!(broken(&lines), Vec::<String>::new());
+        lines.insert(1, Line::Send { id: 0 });
+        lines.push(Line::Send { id: 70_000 });
+        let expected = [
+            "request 70000 was sent and never meant",
+            "request 0 counts 1 attempts and shows 2",
+        ];
+        assert_eq!(broken(&lines), expected);
+    }
+
+    #[test]
+    fn a_drills_ledger_is_read() {
+        let text = r#"{"line":"intent","id":1,"at_ms":12,"shape":"stream"}
+{"line":"send","id":1,"at_ms":12,"until_ms":40,"proxy":"http://127.0.0.1:1","cause":null}
+{"line":"fault","at_ms":100}
+{"line":"outcome","id":1,"at_ms":300,"end":{"typed":{"code":"gone","by":"sdk","events":3}}}
+{"line":"restored","at_ms":900}"#;
+        let verdict = check(&parse(text).unwrap(), Promise::default());
+        assert_eq!(verdict.broken, Vec::<String>::new());
+        assert_eq!(verdict.sums.typed, 1);
+        assert!(parse("{\"line\":\"rumour\"}").is_err());
     }
 
     #[test]

@@ -234,11 +234,13 @@ impl Attempt<'_> {
         kind: Limit,
         work: F,
     ) -> Result<F::Output, Cause> {
-        let now = Instant::now();
-        let phase = limit.saturating_sub(now - self.began);
-        let whole = self.deadline.saturating_duration_since(now);
-        self.call.alarm.set(phase.min(whole));
-        let kind = if whole <= phase { Limit::Total } else { kind };
+        let due = self.began + limit;
+        let kind = if self.deadline <= due {
+            Limit::Total
+        } else {
+            kind
+        };
+        self.call.alarm.set(due.min(self.deadline));
         self.call.alarm.or(work).await.ok_or(Cause::Silent(kind))
     }
 

@@ -1,13 +1,13 @@
 //! From a request to an answer: read, ask the stack, render.
 
 use std::{
-    net::IpAddr,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use discovery_client::Application;
 use federation::plan::Nowhere;
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode, header::TRANSFER_ENCODING};
@@ -119,7 +119,7 @@ impl Entry {
         };
         let stay = hop::is_forwarded(&headers) || headers.contains_key(&NO_FALLBACK);
         hop::strip(&mut headers);
-        forwarded_for(&mut headers, conduct.peer());
+        forwarded_for(&mut headers, conduct.forwarded_for());
         Ok(Read::Call(Box::new(Call {
             application,
             dialect,
@@ -211,17 +211,11 @@ fn is_idempotent(method: &Method) -> bool {
 }
 
 /// Adds the client's address behind those of earlier proxies.
-fn forwarded_for(headers: &mut http::HeaderMap, client: IpAddr) {
-    let chain = match headers
-        .get(&FORWARDED_FOR)
-        .and_then(|chain| chain.to_str().ok())
-    {
-        Some(chain) => format!("{chain}, {client}"),
-        None => client.to_string(),
-    };
-    if let Ok(chain) = HeaderValue::try_from(chain) {
-        headers.insert(FORWARDED_FOR, chain);
-    }
+fn forwarded_for(headers: &mut http::HeaderMap, client: &HeaderValue) {
+    let earlier = headers.get(&FORWARDED_FOR).map(HeaderValue::as_bytes);
+    let chain = earlier.map(|earlier| [earlier, b", ", client.as_bytes()].concat());
+    let chain = chain.and_then(|chain| HeaderValue::from_maybe_shared(Bytes::from(chain)).ok());
+    headers.insert(FORWARDED_FOR, chain.unwrap_or_else(|| client.clone()));
 }
 
 #[derive(Serialize)]

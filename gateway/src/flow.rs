@@ -241,13 +241,13 @@ impl Flow {
 
     /// Sets the alarm for the next piece.
     fn limit_next(&mut self) {
-        let left = self.pace.deadline.saturating_duration_since(Instant::now());
-        self.limit = if left < self.pace.between {
+        let next = Instant::now() + self.pace.between;
+        self.limit = if self.pace.deadline < next {
             Limit::Total
         } else {
             Limit::BetweenTokens
         };
-        self.pace.alarm.set(left.min(self.pace.between));
+        self.pace.alarm.set(next.min(self.pace.deadline));
     }
 
     /// Where no event can be missing, the last byte is the end.

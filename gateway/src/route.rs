@@ -209,7 +209,7 @@ impl Router {
         }
         // Nobody else, and this one named a time: wait for it if it is near.
         let wait = wait.filter(|wait| *wait <= MAX_WAIT && Instant::now() + *wait < deadline)?;
-        call.alarm.set(wait);
+        call.alarm.set(Instant::now() + wait);
         std::future::poll_fn(|cx| call.alarm.poll_due(cx)).await;
         call.record.waited(wait);
         let next = self.same(target, reason)?;

@@ -11,9 +11,10 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+use http::HeaderValue;
 use memchr::memchr_iter;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -35,6 +36,8 @@ const IDLE_LIMIT: Duration = Duration::from_secs(75);
 #[derive(Debug)]
 pub(crate) struct Conduct {
     peer: IpAddr,
+    /// The same as a header.
+    forwarded_for: HeaderValue,
     /// Requests being answered.
     busy: Cell<u32>,
     /// Bytes were read since the last answer ended: a head is on its way.
@@ -46,8 +49,11 @@ pub(crate) struct Conduct {
 
 impl Conduct {
     pub(crate) fn new(peer: SocketAddr) -> Rc<Self> {
+        let peer = peer.ip().to_canonical();
         Rc::new(Self {
-            peer: peer.ip().to_canonical(),
+            peer,
+            forwarded_for: HeaderValue::try_from(peer.to_string())
+                .unwrap_or_else(|_| HeaderValue::from_static("unknown")),
             busy: Cell::new(0),
             head_begun: Cell::new(false),
             two_lengths: Cell::new(false),
@@ -55,9 +61,9 @@ impl Conduct {
         })
     }
 
-    /// The client's address.
-    pub(crate) fn peer(&self) -> IpAddr {
-        self.peer
+    /// The client's address, for the replica.
+    pub(crate) fn forwarded_for(&self) -> &HeaderValue {
+        &self.forwarded_for
     }
 
     /// Whether the head just read gives its length twice.
@@ -102,7 +108,7 @@ impl Socket {
         alarm: Alarm,
         head_limit: Duration,
     ) -> Self {
-        alarm.set(IDLE_LIMIT);
+        alarm.set(Instant::now() + IDLE_LIMIT);
         Self {
             stream,
             conduct,
@@ -122,7 +128,7 @@ impl Socket {
             return;
         }
         if !self.conduct.head_begun.replace(true) {
-            self.alarm.set(self.head_limit);
+            self.alarm.set(Instant::now() + self.head_limit);
             self.conduct.two_lengths.set(false);
         }
         if gives_two_lengths(bytes) {
@@ -168,7 +174,7 @@ impl AsyncRead for Socket {
             Poll::Ready(_) => polled,
             Poll::Pending if self.http1 && self.conduct.busy.get() == 0 => {
                 if self.conduct.answered.take() {
-                    self.alarm.set(IDLE_LIMIT);
+                    self.alarm.set(Instant::now() + IDLE_LIMIT);
                 }
                 if self.alarm.poll_due(cx).is_pending() {
                     return Poll::Pending;

@@ -2,8 +2,8 @@
 //!
 //! A runtime's timer per request costs a tenth of a proxied request. Here a
 //! core has one list of alarms and, while any is set, one timer that walks it
-//! every [`TICK`]. Setting an alarm writes one number. An alarm rings late by up
-//! to a tick, never early.
+//! every [`TICK`]. Setting an alarm writes one number and reads no clock. An
+//! alarm rings late by up to two ticks, never early.
 //!
 //! Invariants:
 //! 1. An alarm that is due rings within two ticks (`a_due_alarm_rings`).
@@ -13,30 +13,29 @@ use std::{
     cell::{Cell, RefCell},
     fmt,
     future::Future,
-    pin::{Pin, pin},
+    pin::pin,
     rc::Rc,
     task::{Context, Poll, Waker},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use slab::Slab;
-use tokio::{sync::Notify, time::Instant};
+use tokio::sync::Notify;
 
 /// How coarse alarms are.
 pub(crate) const TICK: Duration = Duration::from_millis(10);
 
-const NEVER: u64 = u64::MAX;
-
 struct Slot {
-    due_ms: u64,
+    due: Option<Instant>,
+    rung: bool,
     waker: Option<Waker>,
 }
 
 /// One core's alarms. Not shared between threads.
 pub(crate) struct Sweep {
     slots: RefCell<Slab<Slot>>,
+    /// How many are set and have not rung.
     set: Cell<usize>,
-    began: Instant,
     wake: Notify,
 }
 
@@ -55,7 +54,6 @@ impl Sweep {
         Rc::new(Self {
             slots: RefCell::default(),
             set: Cell::new(0),
-            began: Instant::now(),
             wake: Notify::new(),
         })
     }
@@ -63,10 +61,12 @@ impl Sweep {
     /// An alarm, not set.
     #[must_use]
     pub(crate) fn alarm(self: &Rc<Self>) -> Alarm {
-        let key = self.slots.borrow_mut().insert(Slot {
-            due_ms: NEVER,
+        let slot = Slot {
+            due: None,
+            rung: false,
             waker: None,
-        });
+        };
+        let key = self.slots.borrow_mut().insert(slot);
         Alarm {
             sweep: Rc::clone(self),
             key,
@@ -80,39 +80,39 @@ impl Sweep {
                 self.wake.notified().await;
             }
             tokio::time::sleep(TICK).await;
-            self.ring();
+            self.ring(tokio::time::Instant::now().into_std());
         }
     }
 
-    fn ring(&self) {
-        let now_ms = self.now_ms();
+    fn ring(&self, now: Instant) {
         for (_, slot) in self.slots.borrow_mut().iter_mut() {
-            if slot.due_ms <= now_ms
-                && let Some(waker) = slot.waker.take()
-            {
-                waker.wake();
+            if slot.due.is_some_and(|due| due <= now) {
+                slot.due = None;
+                slot.rung = true;
+                self.set.set(self.set.get() - 1);
+                if let Some(waker) = slot.waker.take() {
+                    waker.wake();
+                }
             }
         }
     }
 
-    fn now_ms(&self) -> u64 {
-        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(NEVER)
-    }
-
-    fn write(&self, key: usize, due_ms: u64) {
+    fn write(&self, key: usize, due: Option<Instant>) {
         let mut slots = self.slots.borrow_mut();
         let slot = &mut slots[key];
-        match (slot.due_ms == NEVER, due_ms == NEVER) {
-            (true, false) => {
-                self.set.set(self.set.get() + 1);
-                if self.set.get() == 1 {
+        let set = self.set.get();
+        match (slot.due.is_some(), due.is_some()) {
+            (false, true) => {
+                self.set.set(set + 1);
+                if set == 0 {
                     self.wake.notify_one();
                 }
             }
-            (false, true) => self.set.set(self.set.get() - 1),
+            (true, false) => self.set.set(set - 1),
             _ => {}
         }
-        slot.due_ms = due_ms;
+        slot.due = due;
+        slot.rung = false;
     }
 }
 
@@ -124,30 +124,21 @@ pub(crate) struct Alarm {
 }
 
 impl Alarm {
-    /// Rings `after` from now, whatever it was set to.
-    pub(crate) fn set(&self, after: Duration) {
-        let after_ms = u64::try_from(after.as_millis()).unwrap_or(NEVER);
-        // One more, so that a part of a millisecond never rings early.
-        self.sweep.write(
-            self.key,
-            self.sweep
-                .now_ms()
-                .saturating_add(after_ms)
-                .saturating_add(1)
-                .min(NEVER - 1),
-        );
+    /// Rings at `due`, whatever it was set to.
+    pub(crate) fn set(&self, due: Instant) {
+        self.sweep.write(self.key, Some(due));
     }
 
     /// Does not ring.
     pub(crate) fn clear(&self) {
-        self.sweep.write(self.key, NEVER);
+        self.sweep.write(self.key, None);
     }
 
-    /// Ready once it is due; otherwise wakes the task when it is.
+    /// Ready once it has rung; otherwise wakes the task when it does.
     pub(crate) fn poll_due(&self, cx: &Context<'_>) -> Poll<()> {
         let mut slots = self.sweep.slots.borrow_mut();
         let slot = &mut slots[self.key];
-        if slot.due_ms != NEVER && slot.due_ms <= self.sweep.now_ms() {
+        if slot.rung {
             return Poll::Ready(());
         }
         match &mut slot.waker {
@@ -161,7 +152,7 @@ impl Alarm {
     pub(crate) async fn or<F: Future>(&self, work: F) -> Option<F::Output> {
         let mut work = pin!(work);
         std::future::poll_fn(|cx| {
-            if let Poll::Ready(output) = Pin::new(&mut work).as_mut().poll(cx) {
+            if let Poll::Ready(output) = work.as_mut().poll(cx) {
                 return Poll::Ready(Some(output));
             }
             self.poll_due(cx).map(|()| None)
@@ -181,17 +172,25 @@ impl Drop for Alarm {
 mod tests {
     use super::*;
 
+    fn after(seconds: u64) -> Instant {
+        now() + Duration::from_secs(seconds)
+    }
+
+    fn now() -> Instant {
+        tokio::time::Instant::now().into_std()
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_due_alarm_rings() {
         let sweep = Sweep::new();
         let alarm = sweep.alarm();
-        alarm.set(Duration::from_secs(5));
-        let began = Instant::now();
+        alarm.set(after(5));
+        let began = now();
         tokio::select! {
             () = Rc::clone(&sweep).run() => {}
             rung = alarm.or(std::future::pending::<()>()) => assert!(rung.is_none()),
         }
-        let took = began.elapsed();
+        let took = now() - began;
         assert!(
             took >= Duration::from_secs(5) && took <= Duration::from_secs(5) + 2 * TICK,
             "{took:?}"
@@ -202,7 +201,7 @@ mod tests {
     async fn work_that_is_done_in_time_is_returned() {
         let sweep = Sweep::new();
         let alarm = sweep.alarm();
-        alarm.set(Duration::from_secs(5));
+        alarm.set(after(5));
         let work = tokio::time::sleep(Duration::from_secs(1));
         tokio::select! {
             () = Rc::clone(&sweep).run() => {}
@@ -214,9 +213,7 @@ mod tests {
     async fn without_alarms_the_core_sleeps() {
         let sweep = Sweep::new();
         let alarms: Vec<_> = (0..100).map(|_| sweep.alarm()).collect();
-        alarms
-            .iter()
-            .for_each(|alarm| alarm.set(Duration::from_secs(1)));
+        alarms.iter().for_each(|alarm| alarm.set(after(1)));
         alarms[0].clear();
         assert_eq!(sweep.set.get(), 99);
         drop(alarms);

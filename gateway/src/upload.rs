@@ -25,7 +25,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll, ready},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -270,7 +270,7 @@ impl Upload {
             };
             let Poll::Ready(frame) = Pin::new(&mut *rest).poll_frame(cx) else {
                 if let Some(idle) = &source.idle {
-                    idle.set(self.0.bounds.idle);
+                    idle.set(Instant::now() + self.0.bounds.idle);
                 }
                 return Poll::Pending;
             };

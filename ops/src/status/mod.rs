@@ -75,33 +75,67 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     if !args.watch {
         let picture = look(&args).await;
         print(&shown(&picture, args.output)?)?;
-        let silent: Vec<_> = picture.processes.iter().filter(|process| process.report.is_none()).collect();
+        let silent: Vec<_> = picture
+            .processes
+            .iter()
+            .filter(|process| process.report.is_none())
+            .collect();
         for process in &silent {
-            eprintln!("{}: {}", process.admin, process.error.as_deref().unwrap_or("no answer"));
+            eprintln!(
+                "{}: {}",
+                process.admin,
+                process.error.as_deref().unwrap_or("no answer")
+            );
         }
-        return Ok(if silent.is_empty() { ExitCode::SUCCESS } else { Exit::Unreachable.into() });
+        return Ok(if silent.is_empty() {
+            ExitCode::SUCCESS
+        } else {
+            Exit::Unreachable.into()
+        });
     }
-    let clear = if std::io::stdout().is_terminal() && !args.output.json() { "\u{1b}[2J\u{1b}[H" } else { "" };
+    let clear = if std::io::stdout().is_terminal() && !args.output.json() {
+        "\u{1b}[2J\u{1b}[H"
+    } else {
+        ""
+    };
     let mut period = tokio::time::interval(PERIOD);
     loop {
         tokio::select! {
             _ = period.tick() => {}
             interrupted = tokio::signal::ctrl_c() => return Ok(interrupted.map(|()| ExitCode::SUCCESS)?),
         }
-        print(&format!("{clear}{}", shown(&look(&args).await, args.output)?))?;
+        print(&format!(
+            "{clear}{}",
+            shown(&look(&args).await, args.output)?
+        ))?;
     }
 }
 
 async fn look(args: &Args) -> Picture {
-    let addresses = if args.admin.is_empty() { found(&args.state_dir) } else { args.admin.clone() };
+    let addresses = if args.admin.is_empty() {
+        found(&args.state_dir)
+    } else {
+        args.admin.clone()
+    };
     let processes = join_all(addresses.into_iter().take(MAX_PROCESSES).map(ask)).await;
-    Picture { at: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(), processes }
+    Picture {
+        at: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+        processes,
+    }
 }
 
 async fn ask(admin: Address) -> Process {
     match fetch::report(&admin).await {
-        Ok(report) => Process { admin, report: Some(report), error: None },
-        Err(error) => Process { admin, report: None, error: Some(format!("{error:#}")) },
+        Ok(report) => Process {
+            admin,
+            report: Some(report),
+            error: None,
+        },
+        Err(error) => Process {
+            admin,
+            report: None,
+            error: Some(format!("{error:#}")),
+        },
     }
 }
 
@@ -136,7 +170,9 @@ fn admins(value: &serde_json::Value, all: &mut Vec<Address>) {
         serde_json::Value::Object(entries) => {
             for (key, value) in entries {
                 match value.as_str().map(Address::new) {
-                    Some(Ok(address)) if key == "admin" && !all.contains(&address) => all.push(address),
+                    Some(Ok(address)) if key == "admin" && !all.contains(&address) => {
+                        all.push(address)
+                    }
                     _ => admins(value, all),
                 }
             }

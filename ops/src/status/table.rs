@@ -53,6 +53,7 @@ fn processes(picture: &Picture) -> Table {
         "IN FLIGHT",
         "REFUSED",
         "BROKEN",
+        "ROUTED",
     ]);
     for process in &picture.processes {
         let Some(report) = &process.report else {
@@ -86,6 +87,7 @@ fn processes(picture: &Picture) -> Table {
             total(report, "tw_http_in_flight", |_| true),
             count("own"),
             count("broken"),
+            routed(report),
         ]);
     }
     table
@@ -164,6 +166,27 @@ fn links(reports: &[&Report]) -> Option<Table> {
         }
     }
     (!table.is_empty()).then_some(table)
+}
+
+/// How many choices were made for which reason.
+fn routed(report: &Report) -> String {
+    let mut reasons = BTreeMap::<_, f64>::new();
+    for choice in report
+        .traffic
+        .iter()
+        .filter(|sample| sample.name == "tw_route_choices_total")
+    {
+        *reasons.entry(choice.label("reason")).or_default() += choice.value;
+    }
+    let all: Vec<_> = reasons
+        .iter()
+        .map(|(reason, count)| format!("{reason} {count}"))
+        .collect();
+    if all.is_empty() {
+        dash()
+    } else {
+        all.join(", ")
+    }
 }
 
 /// The sum of a metric over the series whose labels suit; `-` without any.

@@ -27,7 +27,7 @@ use super::{
     record::{Record, millis},
     report::{Moment, Report, Settings, Verdict},
     site::{Refusal, Supervisor},
-    verdict::{broken_streams, judge},
+    verdict::{Back, broken_streams, judge},
 };
 use crate::{
     build::BUILD,
@@ -199,10 +199,9 @@ impl DcLoss {
         // Whatever is not back by then, the report says so.
         let _back_or_not = timeout(RETURN, abort.run_until_cancelled(back)).await;
         let settled = async {
-            while record
-                .read(|ledger| recovered(ledger, moments, record.now_ms()))
-                .is_none()
-            {
+            let until = moments.back.unwrap_or(0) + WATCH_MS;
+            let known = || record.read(|ledger| recovered(ledger, moments, record.now_ms()));
+            while record.now_ms() < until || known().is_none() {
                 sleep(LOOK * 10).await;
             }
         };
@@ -248,11 +247,12 @@ impl DcLoss {
         let back_after_return = back(moments.restored, moments.end);
         let since = |at: Option<u64>, from: Option<u64>| at?.checked_sub(from?);
         let broken = broken_streams(ledger, moments.fault);
-        let back_ms = [
-            since(back_after_fault, moments.fault),
-            since(back_after_return, moments.restored),
-        ];
-        let hypothesis = judge(ledger, &broken, back_ms);
+        let back = Back {
+            after_fault_ms: since(back_after_fault, moments.fault),
+            after_return_ms: since(back_after_return, moments.restored),
+            site_ms: since(moments.back, moments.restored),
+        };
+        let hypothesis = judge(ledger, &broken, back);
         let held = hypothesis.iter().all(|claim| claim.held);
         let moment = |event, at_ms: Option<u64>| Moment {
             event,
@@ -339,6 +339,8 @@ impl DcLoss {
     }
 }
 
+/// The load goes on for this long after the site is back.
+const WATCH_MS: u64 = 3000;
 /// Connections warm up for this long; it is not part of the baseline.
 const SETTLE_MS: u64 = 1000;
 

@@ -16,7 +16,7 @@ mod verdict;
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
-use comfy_table::{Table, presets::UTF8_HORIZONTAL_ONLY};
+use comfy_table::Table;
 use discovery_client::{Address, Site};
 use tokio_util::sync::CancellationToken;
 
@@ -125,7 +125,7 @@ fn list(output: Output) -> anyhow::Result<ExitCode> {
         return print(&format!("{drills:#}\n"));
     }
     let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY);
+    table.load_style(report::STYLE);
     table.set_header(["drill", "what happens", "modes"]);
     table.add_row([name, about, "kill stop"]);
     print(&format!("{table}\n"))

@@ -1,6 +1,6 @@
 //! What a drill found, as a document and as tables.
 
-use comfy_table::{CellAlignment, Table, presets::UTF8_HORIZONTAL_ONLY};
+use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
 use discovery_client::Site;
 use serde::Serialize;
 
@@ -157,8 +157,8 @@ impl Report {
                 evidence.as_str(),
             ]);
         }
-        for nth in 0..2 {
-            if let Some(column) = claims.column_mut(nth + 1) {
+        for nth in 1..3 {
+            if let Some(column) = claims.column_mut(nth) {
                 column.set_cell_alignment(CellAlignment::Left);
             }
         }
@@ -171,10 +171,14 @@ impl Report {
     }
 }
 
+/// A line below the header and no more.
+pub const STYLE: TableStyle =
+    TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
+
 /// The first column is words, the others numbers.
 fn table<const N: usize>(header: [&str; N]) -> Table {
     let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY);
+    table.load_style(STYLE);
     table.set_header(header);
     for nth in 1..N {
         if let Some(column) = table.column_mut(nth) {

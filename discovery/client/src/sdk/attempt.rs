@@ -35,7 +35,7 @@ pub(super) async fn exchange(
     request: Request<Full<Bytes>>,
     mode: Mode,
 ) -> Result<Got, Cause> {
-    let (mut sender, ticket) = proxy.enter().ok_or(Cause::Unsent)?;
+    let (mut sender, ticket) = proxy.enter(mode).ok_or(Cause::Unsent)?;
     sender.ready().await.map_err(|_| Cause::Unsent)?;
     let response = sender
         .send_request(request)

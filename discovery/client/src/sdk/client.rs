@@ -152,7 +152,7 @@ impl Client {
             address: proxy.address.clone(),
             site: proxy.site.clone(),
             standing: proxy.standing(now),
-            in_flight: proxy.in_flight(),
+            in_flight: proxy.in_flight(Mode::Whole) + proxy.in_flight(Mode::Events),
         };
         self.0.fleet.proxies().iter().map(status).collect()
     }
@@ -169,7 +169,7 @@ impl Client {
         let mut attempts: Vec<Attempt> = Vec::new();
         let outcome = |attempts| Outcome::new(Arc::clone(&call.request_id), attempts);
         loop {
-            let proxy = self.choose(call, &attempts).await?;
+            let proxy = self.choose(call, mode, &attempts).await?;
             let again = attempts
                 .iter()
                 .filter(|attempt| attempt.proxy == proxy.address)
@@ -246,7 +246,12 @@ impl Client {
 
     /// Waits for a gateway that can be asked, as long as patience and the
     /// deadline allow.
-    async fn choose(&self, call: &Prepared, attempts: &[Attempt]) -> Result<Arc<Proxy>, Error> {
+    async fn choose(
+        &self,
+        call: &Prepared,
+        mode: Mode,
+        attempts: &[Attempt],
+    ) -> Result<Arc<Proxy>, Error> {
         let began = Instant::now();
         let until = call.deadline.min(began + self.0.config.patience);
         let mut news = self.0.fleet.news.listen();
@@ -265,7 +270,7 @@ impl Client {
                     });
                     Candidate {
                         tier,
-                        in_flight: proxy.in_flight(),
+                        in_flight: proxy.in_flight(mode),
                     }
                 })
                 .collect();

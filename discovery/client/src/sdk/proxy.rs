@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::{
     Config,
+    attempt::Mode,
     circuit::{Admission, Bounds, Circuit},
 };
 use crate::{Address, Site};
@@ -60,7 +61,7 @@ pub(super) struct Proxy {
     pub(super) draining: AtomicBool,
     pub(super) circuit: Mutex<Circuit>,
     pub(super) lanes: Box<[Lane]>,
-    in_flight: AtomicUsize,
+    in_flight: [AtomicUsize; 2],
 }
 
 impl Proxy {
@@ -84,12 +85,15 @@ impl Proxy {
             lanes: (0..config.connections.get())
                 .map(|_| Lane::default())
                 .collect(),
-            in_flight: AtomicUsize::new(0),
+            in_flight: <[AtomicUsize; 2]>::default(),
         }
     }
 
-    pub(super) fn in_flight(&self) -> usize {
-        self.in_flight.load(Ordering::Relaxed)
+    /// Calls in flight of this kind. Streams last long and say little about
+    /// how soon a unary call is answered, so that each is compared with its
+    /// like.
+    pub(super) fn in_flight(&self, mode: Mode) -> usize {
+        self.in_flight[mode as usize].load(Ordering::Relaxed)
     }
 
     /// Whether a call may go there now.
@@ -110,7 +114,7 @@ impl Proxy {
 
     /// A sender of the least busy connection, and a mark that a call is in
     /// flight for as long as the ticket lives.
-    pub(super) fn enter(self: &Arc<Self>) -> Option<(Sender, Ticket)> {
+    pub(super) fn enter(self: &Arc<Self>, mode: Mode) -> Option<(Sender, Ticket)> {
         let live = self
             .lanes
             .iter()
@@ -119,13 +123,14 @@ impl Proxy {
         let (index, lane, sender) =
             live.min_by_key(|(_, lane, _)| lane.in_flight.load(Ordering::Relaxed))?;
         lane.in_flight.fetch_add(1, Ordering::Relaxed);
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        self.in_flight[mode as usize].fetch_add(1, Ordering::Relaxed);
         self.circuit.lock().sent(Instant::now());
         Some((
             sender,
             Ticket {
                 proxy: Arc::clone(self),
                 lane: index,
+                mode,
             },
         ))
     }
@@ -136,6 +141,7 @@ impl Proxy {
 pub(super) struct Ticket {
     proxy: Arc<Proxy>,
     lane: usize,
+    mode: Mode,
 }
 
 impl Drop for Ticket {
@@ -143,6 +149,6 @@ impl Drop for Ticket {
         self.proxy.lanes[self.lane]
             .in_flight
             .fetch_sub(1, Ordering::Relaxed);
-        self.proxy.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.proxy.in_flight[self.mode as usize].fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -53,9 +53,6 @@ Examples:
   tradewind serve -c site.yaml --role gateway")]
     Serve(serve::Args),
     /// Run a demo replica: an OpenAI-compatible server without a model.
-    #[command(after_help = "\
-Examples:
-  tradewind replica --help")]
     Replica(replica::Args),
     /// Check a configuration file, or print the schema of one.
     #[command(subcommand)]

@@ -41,7 +41,12 @@ fn main() -> ExitCode {
         .enable_all()
         .build();
     let outcome = match runtime {
-        Ok(runtime) => runtime.block_on(cli::run(cli)),
+        Ok(runtime) => {
+            let outcome = runtime.block_on(cli::run(cli));
+            // Nothing that is still blocked may keep the process from ending.
+            runtime.shutdown_background();
+            outcome
+        }
         Err(error) => Err(anyhow::Error::new(error).context("cannot start the control runtime")),
     };
     outcome.unwrap_or_else(|error| cli::report(&error))

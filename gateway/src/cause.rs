@@ -134,7 +134,8 @@ impl Cause {
     #[must_use]
     pub(crate) fn of_status(status: StatusCode, peer_refused: bool) -> Option<Self> {
         match status.as_u16() {
-            429 | 502..=504 if peer_refused => Some(Self::PeerRefused(status)),
+            // A peer's 404: its last replica of that name has left it.
+            404 | 429 | 502..=504 if peer_refused => Some(Self::PeerRefused(status)),
             429 | 500 | 502..=504 => Some(Self::Status(status)),
             _ => None,
         }
@@ -272,6 +273,13 @@ mod tests {
         for status in [200, 204, 301, 400, 401, 403, 404, 409, 413, 422, 501, 505] {
             let status = StatusCode::from_u16(status).unwrap();
             assert_eq!(Cause::of_status(status, false), None, "{status}");
+        }
+        for status in [404, 429, 503] {
+            let status = StatusCode::from_u16(status).unwrap();
+            assert_eq!(
+                Cause::of_status(status, true),
+                Some(Cause::PeerRefused(status))
+            );
         }
     }
 

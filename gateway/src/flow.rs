@@ -270,10 +270,8 @@ impl Flow {
             framer.missing()
         } else {
             self.record.broke(UPSTREAM_BROKEN);
-            Some(render::in_band(
-                UPSTREAM_BROKEN,
-                "the replica ended the stream before it had finished",
-            ))
+            let message = "the replica ended the stream before it had finished";
+            (!framer.has_failed()).then(|| render::in_band(UPSTREAM_BROKEN, message))
         };
         match (rest, last) {
             (Some(rest), last) => {

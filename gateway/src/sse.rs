@@ -35,6 +35,8 @@ pub(crate) struct Framer {
     held: BytesMut,
     finished: bool,
     done: bool,
+    /// An error was said in the stream itself.
+    failed: bool,
 }
 
 impl Framer {
@@ -46,6 +48,7 @@ impl Framer {
             held: BytesMut::new(),
             finished: false,
             done: false,
+            failed: false,
         }
     }
 
@@ -79,6 +82,13 @@ impl Framer {
         self.finished || self.done
     }
 
+    /// Whether the caller was told already that the answer failed, by the
+    /// replica or by the gateway of another site.
+    #[must_use]
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed
+    }
+
     /// What a stream that ended well still lacks.
     #[must_use]
     pub(crate) fn missing(&self) -> Option<Bytes> {
@@ -87,6 +97,8 @@ impl Framer {
     }
 
     fn look(&mut self, events: &[u8]) {
+        // Within a JSON string the quotes would be escaped.
+        self.failed = self.failed || memmem::find(events, b"data: {\"error\"").is_some();
         match self.ending {
             Ending::Choices => {
                 self.finished = self.finished || has_finish_reason(events);

@@ -93,6 +93,7 @@ struct Moments {
     back: Option<u64>,
     end: u64,
     dirty: bool,
+    stall: Duration,
 }
 
 impl DcLoss {
@@ -133,6 +134,7 @@ impl DcLoss {
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(load.run(record.clone(), stop.clone()));
+        let stalls = tokio::spawn(longest_stall(stop.clone()));
         let mut moments = Moments::default();
         let outcome = self.act(record, &client, abort, &mut moments).await;
         stop.cancel();
@@ -140,6 +142,7 @@ impl DcLoss {
             tasks.shutdown().await;
         }
         moments.end = record.now_ms();
+        moments.stall = stalls.await.unwrap_or_default();
         outcome?;
         Ok(record.read(|ledger| self.report(ledger, &moments, abort.is_cancelled())))
     }
@@ -312,6 +315,7 @@ impl DcLoss {
                 phase("site back", &samples, restored, end),
             ],
             threshold_ms: threshold,
+            longest_stall_ms: millis(moments.stall),
             replay: self.replay(),
         }
     }
@@ -415,6 +419,18 @@ async fn connected(client: &Client) -> Result<(), Broken> {
                 .join(", "),
         )
     })
+}
+
+/// The longest time in which this process itself did not get to run.
+async fn longest_stall(stop: CancellationToken) -> Duration {
+    let mut longest = Duration::ZERO;
+    loop {
+        let due = Instant::now() + LOOK;
+        if stop.run_until_cancelled(sleep_until(due)).await.is_none() {
+            return longest;
+        }
+        longest = longest.max(due.elapsed());
+    }
 }
 
 /// The time, so that runs sort.

@@ -84,6 +84,9 @@ pub struct Report {
     pub latency: Vec<Phase>,
     /// Up to this the p99 counts as back.
     pub threshold_ms: Option<u64>,
+    /// The longest time in which the drill itself did not get to run. Times
+    /// measured on a starved machine are as wrong as this.
+    pub longest_stall_ms: u64,
     /// The command that does it again.
     pub replay: String,
 }
@@ -162,14 +165,23 @@ impl Report {
                 column.set_cell_alignment(CellAlignment::Left);
             }
         }
+        let stall = match self.longest_stall_ms {
+            ms @ STALL_MS.. => {
+                format!("This machine is starved: the drill itself stood still for {ms} ms.\n\n")
+            }
+            _ => String::new(),
+        };
         let outcome = serde_json::to_value(self.outcome).ok();
         let outcome = outcome.as_ref().and_then(|it| it.as_str()).unwrap_or("-");
         format!(
-            "{title}\n\n{timeline}\n\n{ledger}\n\n{latency}\n\n{claims}\n\n{outcome}\nAgain: {}\n",
+            "{title}\n\n{timeline}\n\n{ledger}\n\n{latency}\n\n{claims}\n\n{stall}{outcome}\nAgain: {}\n",
             self.replay
         )
     }
 }
+
+/// From here on a stall is worth a word.
+const STALL_MS: u64 = 100;
 
 /// A line below the header and no more.
 pub const STYLE: TableStyle =

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use http::{Request, Uri};
 use http_body_util::Full;
 use hyper::client::conn::http2;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::{
     net::TcpStream,
     time::{Instant, sleep_until, timeout},
@@ -24,6 +24,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     Config,
+    clock::Clock,
     fleet::News,
     proxy::{Lane, Proxy, Sender},
 };
@@ -132,7 +133,7 @@ async fn connect(
     let stream = stream.await.map_err(|_| Failure::Slow(config.connect))??;
     stream.set_nodelay(true)?;
     let handshake = http2::Builder::new(Tracked(tasks.clone()))
-        .timer(TokioTimer::new())
+        .timer(Clock)
         .keep_alive_interval(config.ping_interval)
         .keep_alive_timeout(config.ping_timeout)
         .keep_alive_while_idle(true)

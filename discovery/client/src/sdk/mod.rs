@@ -31,6 +31,7 @@ mod budget;
 mod call;
 mod circuit;
 mod client;
+mod clock;
 mod config;
 mod connection;
 mod error;

@@ -16,11 +16,12 @@ use bytes::{Bytes, BytesMut};
 use discovery_client::Site;
 use federation::plan::Reason;
 use http::{
-    HeaderMap, HeaderValue, Request, Response, Uri, Version,
+    HeaderMap, HeaderValue, Request, Response, StatusCode, Version,
     header::{CONTENT_TYPE, HOST, VIA},
+    uri::PathAndQuery,
 };
+use http_body::Body;
 use http_body_util::BodyExt;
-use hyper::body::{Body, Incoming};
 
 use crate::{
     body::ReplyBody,
@@ -28,8 +29,10 @@ use crate::{
     cause::{Cause, Limit, retry_after},
     deadline::TIMEOUT,
     dialect::Dialect,
+    download::Download,
     fleet::{Clock, Target},
     flow::{Flow, InFlight, Pace, Source},
+    h1::{self, Fault, Reading},
     hop,
     pool::{Connection, Pool},
     render::REFUSED,
@@ -148,7 +151,7 @@ enum Held {
     /// All of it.
     Whole(Bytes),
     /// The beginning, and the rest to come.
-    Begun(Option<Bytes>, Incoming, Option<Framer>),
+    Begun(Option<Bytes>, Download, Option<Framer>),
 }
 
 impl Attempt<'_> {
@@ -166,64 +169,90 @@ impl Attempt<'_> {
         } = self;
         let limits = &call.limits;
         let connecting = dispatch.pool.connect(target, fresh);
-        let mut connection = self
+        let connection = self
             .within(limits.connect, Limit::Connect, connecting)
             .await??;
-        let request = self.request(context, &connection);
         call.body.watch_idle(&dispatch.sweep);
-        let sending = connection.send(request);
-        let response = self
-            .within(limits.first_byte, Limit::FirstByte, sending)
+        let exchange = self.exchange(connection, context);
+        let (status, mut headers, body) = self
+            .within(limits.first_byte, Limit::FirstByte, exchange)
             .await??;
-        let (mut head, body) = response.into_parts();
-        hop::strip(&mut head.headers);
-        let peer_refused = target.is_peer() && head.headers.contains_key(&REFUSED);
-        let failure = Cause::of_status(head.status, peer_refused);
-        let held = self.hold(&head.headers, body, failure.is_none()).await?;
+        hop::strip(&mut headers);
+        let peer_refused = target.is_peer() && headers.contains_key(&REFUSED);
+        let failure = Cause::of_status(status, peer_refused);
+        let held = self.hold(&headers, body, failure.is_none()).await?;
         let now = Instant::now();
-        let sender = match connection {
-            Connection::Replica { sender, .. } => Some(sender),
-            Connection::Peer(_) => None,
-        };
         let body = match held {
-            Held::Whole(bytes) => {
-                if let Some(sender) = sender {
-                    dispatch.pool.put(target.serial, sender);
-                }
-                ReplyBody::whole(bytes)
-            }
+            Held::Whole(bytes) => ReplyBody::whole(bytes),
             Held::Begun(first, rest, framer) => {
                 let pool = Rc::clone(&dispatch.pool);
                 let source = Source {
                     first,
                     rest,
-                    sender,
                     pool,
                     in_flight,
                     upload: call.body.clone(),
                 };
-                ReplyBody::flow(Flow::new(
-                    source,
-                    self.pace(),
-                    framer,
-                    Rc::clone(&call.record),
-                ))
+                let record = Rc::clone(&call.record);
+                ReplyBody::flow(Flow::new(source, self.pace(), framer, record))
             }
         };
-        let reply = Response::from_parts(head, body);
+        let mut reply = Response::new(body);
+        *reply.status_mut() = status;
+        *reply.headers_mut() = headers;
         if let Some(cause) = failure {
+            let retry_after = retry_after(reply.headers());
             return Err(Failed {
                 cause,
-                retry_after: retry_after(reply.headers()),
+                retry_after,
                 reply: Some(reply),
             });
         }
         call.record.attempted("ok", now);
-        target.load.observe(
-            now.duration_since(self.began).as_secs_f64() * 1e6,
-            dispatch.clock.ms(now),
-        );
+        let took = now.duration_since(self.began);
+        target
+            .load
+            .observe(took.as_secs_f64() * 1e6, dispatch.clock.ms(now));
         Ok(reply)
+    }
+
+    /// Sends the request and reads the answer's head.
+    async fn exchange(
+        &self,
+        connection: Connection,
+        context: Option<HeaderValue>,
+    ) -> Result<(StatusCode, HeaderMap, Download), Cause> {
+        let Self { call, target, .. } = self;
+        match connection {
+            Connection::Replica(line) => {
+                let used = line.was_used();
+                let name = TRACEPARENT;
+                let request = h1::Target {
+                    method: &call.method,
+                    path: call.uri.path_and_query().map_or("/", PathAndQuery::as_str),
+                    host: &target.authority,
+                    headers: &call.headers,
+                    instead: context.as_ref().map(|context| (&name, context)),
+                };
+                let reading = line.exchange(request, call.body.attempt()).await;
+                let Reading {
+                    status,
+                    headers,
+                    answer,
+                } = reading.map_err(|fault| match fault {
+                    Fault::Closed if used => Cause::Stale,
+                    Fault::Closed | Fault::Cut => Cause::Reset,
+                    Fault::Garbage => Cause::Garbage,
+                })?;
+                Ok((status, headers, Download::Replica(answer)))
+            }
+            Connection::Peer(mut peer) => {
+                peer.ready().await.map_err(|_| Cause::Reset)?;
+                let sent = peer.send_request(self.forwarded(context)).await;
+                let (head, body) = sent.map_err(|_| Cause::Reset)?.into_parts();
+                Ok((head.status, head.headers, Download::Peer(body)))
+            }
+        }
     }
 
     /// `work`, or the limit that passed first, counted from the attempt's
@@ -244,55 +273,39 @@ impl Attempt<'_> {
         self.call.alarm.or(work).await.ok_or(Cause::Silent(kind))
     }
 
-    /// The request as the target gets it.
-    fn request(
-        &self,
-        context: Option<HeaderValue>,
-        connection: &Connection,
-    ) -> Request<UploadBody> {
+    /// The request as a peer's gateway gets it.
+    fn forwarded(&self, context: Option<HeaderValue>) -> Request<UploadBody> {
         let Self {
             dispatch,
             call,
             target,
             ..
         } = self;
-        let mut request = Request::new(call.body.attempt());
-        let path = call
-            .uri
-            .path_and_query()
-            .map_or("/", http::uri::PathAndQuery::as_str);
-        *request.method_mut() = call.method.clone();
         let mut headers = call.headers.clone();
+        headers.remove(HOST);
+        headers.append(VIA, dispatch.via.clone());
+        let left = self
+            .deadline
+            .saturating_duration_since(Instant::now())
+            .as_millis();
+        let left = u64::try_from(left).unwrap_or(u64::MAX).max(1);
+        headers.insert(TIMEOUT, HeaderValue::from(left));
         if let Some(context) = context {
             headers.insert(TRACEPARENT, context);
         }
-        match connection {
-            Connection::Replica { .. } => {
-                headers.insert(HOST, target.authority.clone());
-                *request.uri_mut() = origin_form(&call.uri);
-            }
-            Connection::Peer(_) => {
-                headers.remove(HOST);
-                headers.append(VIA, dispatch.via.clone());
-                let left = self
-                    .deadline
-                    .saturating_duration_since(Instant::now())
-                    .as_millis();
-                headers.insert(
-                    TIMEOUT,
-                    HeaderValue::from(u64::try_from(left).unwrap_or(u64::MAX).max(1)),
-                );
-                *request.version_mut() = Version::HTTP_2;
-                let authority = target.endpoint.address.as_str();
-                *request.uri_mut() = format!("{authority}{path}").parse().unwrap_or_default();
-            }
-        }
+        let mut request = Request::new(call.body.attempt());
+        let path = call.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+        *request.version_mut() = Version::HTTP_2;
+        *request.method_mut() = call.method.clone();
+        *request.uri_mut() = format!("{}{path}", target.endpoint.address)
+            .parse()
+            .unwrap_or_default();
         *request.headers_mut() = headers;
         request
     }
 
     /// Holds back what can still cost a retry instead of an error.
-    async fn hold(&self, headers: &HeaderMap, body: Incoming, good: bool) -> Result<Held, Cause> {
+    async fn hold(&self, headers: &HeaderMap, body: Download, good: bool) -> Result<Held, Cause> {
         let kind = headers
             .get(CONTENT_TYPE)
             .map_or(&b""[..], HeaderValue::as_bytes);
@@ -315,7 +328,7 @@ impl Attempt<'_> {
         }
     }
 
-    async fn first_event(&self, mut body: Incoming, mut framer: Framer) -> Result<Held, Cause> {
+    async fn first_event(&self, mut body: Download, mut framer: Framer) -> Result<Held, Cause> {
         loop {
             let frame = self
                 .within(
@@ -335,7 +348,7 @@ impl Attempt<'_> {
         }
     }
 
-    async fn whole(&self, mut body: Incoming) -> Result<Held, Cause> {
+    async fn whole(&self, mut body: Download) -> Result<Held, Cause> {
         let mut one: Option<Bytes> = None;
         let mut many = BytesMut::new();
         while !body.is_end_stream() {
@@ -357,6 +370,9 @@ impl Attempt<'_> {
             if many.len() > MAX_HELD {
                 return Ok(Held::Begun(Some(many.freeze()), body, None));
             }
+        }
+        if let Some(line) = body.line() {
+            self.dispatch.pool.put(self.target.serial, line);
         }
         Ok(Held::Whole(one.unwrap_or_else(|| many.freeze())))
     }
@@ -380,14 +396,4 @@ impl Attempt<'_> {
             );
         }
     }
-}
-
-/// Path and query alone, as HTTP/1.1 sends them to an origin.
-fn origin_form(uri: &Uri) -> Uri {
-    if uri.authority().is_none() {
-        return uri.clone();
-    }
-    uri.path_and_query()
-        .map(|path| Uri::from(path.clone()))
-        .unwrap_or_default()
 }

@@ -26,17 +26,18 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::{body::Incoming, client::conn::http1};
 
 use crate::{
     cause::Limit,
+    download::Download,
     fleet::{Clock, Target},
+    h1::Fault,
     pool::Pool,
     record::Record,
     render,
     sse::Framer,
     sweep::Alarm,
-    upload::{Upload, UploadBody},
+    upload::Upload,
 };
 
 /// Why a flow was cut.
@@ -44,7 +45,7 @@ use crate::{
 pub(crate) enum Broken {
     /// The replica's answer ended early.
     #[error("the replica's answer broke")]
-    Upstream(#[source] hyper::Error),
+    Upstream(#[source] Fault),
     /// A limit passed.
     #[error("the answer was cut: {}", .0.code())]
     Limit(Limit),
@@ -79,10 +80,8 @@ pub(crate) struct Source {
     /// What was read while the head was held back.
     pub first: Option<Bytes>,
     /// The rest.
-    pub rest: Incoming,
-    /// Given back at the end; none for a peer.
-    pub sender: Option<http1::SendRequest<UploadBody>>,
-    /// Where it is given back to.
+    pub rest: Download,
+    /// Where its connection is given back to.
     pub pool: Rc<Pool>,
     /// Holds the place at the target.
     pub in_flight: InFlight,
@@ -318,8 +317,8 @@ impl Flow {
     fn release(&mut self) {
         self.phase = Phase::Over;
         self.pace.alarm.clear();
-        if let Some(sender) = self.source.sender.take() {
-            self.source.pool.put(self.source.in_flight.0.serial, sender);
+        if let Some(line) = self.source.rest.line() {
+            self.source.pool.put(self.source.in_flight.0.serial, line);
         }
     }
 }

@@ -24,17 +24,14 @@ use futures_util::{
     FutureExt,
     future::{LocalBoxFuture, Shared},
 };
-use http::{Request, Response};
-use hyper::{
-    body::Incoming,
-    client::conn::{http1, http2},
-};
+use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 
 use crate::{
     cause::Cause,
     fleet::{Fleet, Target},
+    h1::Line,
     upload::UploadBody,
 };
 
@@ -48,10 +45,7 @@ pub(crate) const MAX_IDLE_TIME: Duration = Duration::from_secs(60);
 const PING_EVERY: Duration = Duration::from_millis(250);
 const PING_TIMEOUT: Duration = Duration::from_millis(600);
 
-/// Largest buffer for one connection's reads and writes, in bytes.
-const MAX_BUFFER: usize = 64 * 1024;
-
-type Peer = http2::SendRequest<UploadBody>;
+pub(crate) type Peer = http2::SendRequest<UploadBody>;
 type Connecting = Shared<LocalBoxFuture<'static, Result<Peer, Cause>>>;
 
 /// Runs hyper's own futures on this core.
@@ -70,7 +64,7 @@ where
 
 #[derive(Default)]
 struct Lane {
-    idle: Vec<(http1::SendRequest<UploadBody>, Instant)>,
+    idle: Vec<(Line, Instant)>,
     peer: Option<Connecting>,
 }
 
@@ -91,12 +85,7 @@ impl fmt::Debug for Pool {
 /// A connection that can take one request now.
 pub(crate) enum Connection {
     /// To a replica.
-    Replica {
-        /// Sends the request.
-        sender: http1::SendRequest<UploadBody>,
-        /// Was used before, so the replica may have closed it.
-        used: bool,
-    },
+    Replica(Line),
     /// To a peer gateway.
     Peer(Peer),
 }
@@ -125,31 +114,19 @@ impl Pool {
         if target.is_peer() {
             return self.peer(target).await.map(Connection::Peer);
         }
-        if !fresh && let Some(sender) = self.idle(target.serial) {
-            return Ok(Connection::Replica { sender, used: true });
+        if !fresh && let Some(line) = self.idle(target.serial) {
+            return Ok(Connection::Replica(line));
         }
         let socket = dial(target.endpoint.address.authority()).await?;
-        let (sender, connection) = http1::Builder::new()
-            .max_buf_size(MAX_BUFFER)
-            .handshake(TokioIo::new(socket))
-            .await
-            .map_err(|_| Cause::Refused)?;
-        tokio::task::spawn_local(connection);
-        Ok(Connection::Replica {
-            sender,
-            used: false,
-        })
+        Ok(Connection::Replica(Line::new(socket)))
     }
 
     /// Takes a replica's connection back after its answer was read to the end.
-    pub(crate) fn put(&self, serial: u64, sender: http1::SendRequest<UploadBody>) {
-        if sender.is_closed() {
-            return;
-        }
+    pub(crate) fn put(&self, serial: u64, line: Line) {
         let mut lanes = self.lanes.borrow_mut();
         let idle = &mut lanes.entry(serial).or_default().idle;
         if idle.len() < MAX_IDLE {
-            idle.push((sender, Instant::now()));
+            idle.push((line, Instant::now()));
         }
     }
 
@@ -159,17 +136,17 @@ impl Pool {
         let alive: HashSet<u64> = fleet.targets().map(|target| target.serial).collect();
         self.lanes.borrow_mut().retain(|serial, lane| {
             lane.idle
-                .retain(|(sender, since)| !sender.is_closed() && now - *since < MAX_IDLE_TIME);
+                .retain(|(line, since)| now - *since < MAX_IDLE_TIME && line.is_open());
             alive.contains(serial)
         });
     }
 
-    fn idle(&self, serial: u64) -> Option<http1::SendRequest<UploadBody>> {
+    fn idle(&self, serial: u64) -> Option<Line> {
         let mut lanes = self.lanes.borrow_mut();
         let idle = &mut lanes.get_mut(&serial)?.idle;
-        while let Some((sender, _)) = idle.pop() {
-            if !sender.is_closed() {
-                return Some(sender);
+        while let Some((line, _)) = idle.pop() {
+            if line.is_open() {
+                return Some(line);
             }
         }
         None
@@ -219,37 +196,4 @@ async fn dial_peer(target: Arc<Target>) -> Result<Peer, Cause> {
         .map_err(|_| Cause::Refused)?;
     tokio::task::spawn_local(connection);
     Ok(sender)
-}
-
-impl Connection {
-    /// Sends `request`; the answer's head, or how it failed.
-    ///
-    /// # Errors
-    /// [`Cause::Stale`], [`Cause::Reset`] or [`Cause::Garbage`].
-    pub(crate) async fn send(
-        &mut self,
-        request: Request<UploadBody>,
-    ) -> Result<Response<Incoming>, Cause> {
-        let (sent, used) = match self {
-            Self::Replica { sender, used } => {
-                // A connection just given back may still be ending its last
-                // exchange.
-                if !sender.is_ready() && sender.ready().await.is_err() {
-                    return Err(Cause::Stale);
-                }
-                (sender.send_request(request).await, *used)
-            }
-            Self::Peer(sender) => {
-                if sender.ready().await.is_err() {
-                    return Err(Cause::Reset);
-                }
-                (sender.send_request(request).await, false)
-            }
-        };
-        sent.map_err(|error| match () {
-            () if error.is_parse() => Cause::Garbage,
-            () if used => Cause::Stale,
-            () => Cause::Reset,
-        })
-    }
 }

@@ -359,6 +359,7 @@ pub(crate) struct Peeked {
 }
 
 /// One attempt's view of an [`Upload`].
+#[derive(Debug)]
 pub(crate) struct UploadBody {
     upload: Upload,
     next: usize,

@@ -322,7 +322,7 @@ impl Supervisor {
                 drop(reply.send(begun.map(|fault| document(&fault, now))));
             }
             Command::Renew(id, reply) => {
-                drop(reply.send(self.desk.renew(id, now).map(|fault| document(&fault, now))))
+                drop(reply.send(self.desk.renew(id, now).map(|fault| document(&fault, now))));
             }
             Command::End(id, reply) => {
                 let ended = self.desk.end(id);

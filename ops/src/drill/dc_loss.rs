@@ -21,7 +21,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    latency::{Sample, back_at, phase, threshold_ms},
+    latency::{Sample, back_at, phase, threshold_ms, without_stalls},
     ledger::{End, Entry, Ledger, Shape},
     load::Load,
     record::{Record, millis},
@@ -93,7 +93,6 @@ struct Moments {
     back: Option<u64>,
     end: u64,
     dirty: bool,
-    stall: Duration,
 }
 
 impl DcLoss {
@@ -134,15 +133,15 @@ impl DcLoss {
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(load.run(record.clone(), stop.clone()));
-        let stalls = tokio::spawn(longest_stall(stop.clone()));
+        tasks.spawn(note_stalls(record.clone(), stop.clone()));
         let mut moments = Moments::default();
         let outcome = self.act(record, &client, abort, &mut moments).await;
         stop.cancel();
-        if timeout(LAST, tasks.join_next()).await.is_err() {
+        let ended = async { while tasks.join_next().await.is_some() {} };
+        if timeout(LAST, ended).await.is_err() {
             tasks.shutdown().await;
         }
         moments.end = record.now_ms();
-        moments.stall = stalls.await.unwrap_or_default();
         outcome?;
         Ok(record.read(|ledger| self.report(ledger, &moments, abort.is_cancelled())))
     }
@@ -243,9 +242,9 @@ impl DcLoss {
 
     fn report(&self, ledger: &Ledger, moments: &Moments, aborted: bool) -> Report {
         let samples = samples(ledger);
-        let baseline = baseline(&samples, moments.fault.unwrap_or(moments.end));
-        let threshold = baseline.map(threshold_ms);
-        let back = |from: Option<u64>, until: u64| back_at(&samples, from?, until, threshold?);
+        let calm = without_stalls(&samples, ledger.stalls());
+        let threshold = baseline(&calm, moments.fault.unwrap_or(moments.end)).map(threshold_ms);
+        let back = |from: Option<u64>, until: u64| back_at(&calm, from?, until, threshold?);
         let back_after_fault = back(moments.fault, moments.restored.unwrap_or(moments.end));
         let back_after_return = back(moments.restored, moments.end);
         let since = |at: Option<u64>, from: Option<u64>| at?.checked_sub(from?);
@@ -315,7 +314,12 @@ impl DcLoss {
                 phase("site back", &samples, restored, end),
             ],
             threshold_ms: threshold,
-            longest_stall_ms: millis(moments.stall),
+            longest_stall_ms: ledger
+                .stalls()
+                .iter()
+                .map(|(from, to)| to - from)
+                .max()
+                .unwrap_or(0),
             replay: self.replay(),
         }
     }
@@ -366,7 +370,7 @@ fn baseline(samples: &[Sample], fault_ms: u64) -> Option<u64> {
 
 /// When the p99 was back after the restore, as far as is known now.
 fn recovered(ledger: &Ledger, moments: &Moments, now_ms: u64) -> Option<u64> {
-    let samples = samples(ledger);
+    let samples = without_stalls(&samples(ledger), ledger.stalls());
     let threshold = threshold_ms(baseline(&samples, moments.fault?)?);
     back_at(&samples, moments.restored?, now_ms, threshold)
 }
@@ -421,22 +425,23 @@ async fn connected(client: &Client) -> Result<(), Broken> {
     })
 }
 
-/// The longest time in which this process itself did not get to run.
-async fn longest_stall(stop: CancellationToken) -> Duration {
-    let mut longest = Duration::ZERO;
+/// Notes when this process itself did not get to run.
+async fn note_stalls(record: Record, stop: CancellationToken) {
     loop {
         let due = Instant::now() + LOOK;
         if stop.run_until_cancelled(sleep_until(due)).await.is_none() {
-            return longest;
+            return;
         }
-        longest = longest.max(due.elapsed());
+        if due.elapsed() > LOOK {
+            record.stood_still(due.into_std());
+        }
     }
 }
 
 /// The time, so that runs sort.
 fn run_id() -> String {
     let now = humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string();
-    now.chars().filter(|c| c.is_ascii_alphanumeric()).collect()
+    now.chars().filter(char::is_ascii_alphanumeric).collect()
 }
 
 /// On standard error, so that the result alone is on standard output.

@@ -2,7 +2,8 @@
 //!
 //! Requests are put where they began. The p99 is back at the first moment from
 //! which every window of a second that begins within the next second is good:
-//! one good window may be luck.
+//! one good window may be luck. Time in which the drill itself stood still is
+//! left out.
 
 use serde::Serialize;
 
@@ -44,6 +45,22 @@ pub fn percentile(mut values: Vec<u64>, share: f64) -> Option<u64> {
     )]
     let rank = (share * values.len() as f64).ceil() as usize;
     values.get(rank.clamp(1, values.len().max(1)) - 1).copied()
+}
+
+/// The samples without the time in which the drill itself did not get to run:
+/// that is this machine's doing, not the gateways'.
+pub fn without_stalls(samples: &[Sample], stalls: &[(u64, u64)]) -> Vec<Sample> {
+    let shorten = |sample: &Sample| {
+        let end = sample.at_ms + sample.took_ms;
+        let overlap =
+            |(from, to): &(u64, u64)| (*to).min(end).saturating_sub((*from).max(sample.at_ms));
+        let still: u64 = stalls.iter().map(overlap).sum();
+        Sample {
+            took_ms: sample.took_ms.saturating_sub(still),
+            ..*sample
+        }
+    };
+    samples.iter().map(shorten).collect()
 }
 
 fn between(samples: &[Sample], from_ms: u64, to_ms: u64) -> Vec<u64> {
@@ -139,6 +156,25 @@ mod tests {
             steady(2000, 6000, 20),
         ];
         assert_eq!(back_at(&samples.concat(), 0, 6000, 40), Some(2000));
+    }
+
+    #[test]
+    fn an_own_stall_is_not_held_against_the_gateways() {
+        let samples = [
+            Sample {
+                at_ms: 100,
+                took_ms: 300,
+            },
+            Sample {
+                at_ms: 500,
+                took_ms: 20,
+            },
+        ];
+        let shortened = without_stalls(&samples, &[(0, 110), (150, 390), (600, 900)]);
+        assert_eq!(
+            shortened.iter().map(|it| it.took_ms).collect::<Vec<_>>(),
+            [50, 20]
+        );
     }
 
     #[test]

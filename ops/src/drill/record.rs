@@ -133,6 +133,12 @@ impl Record {
         at_ms
     }
 
+    /// The drill itself did not get to run since `from`.
+    pub fn stood_still(&self, from: Instant) {
+        let (from_ms, to_ms) = (self.ms(from), self.now_ms());
+        self.lock().ledger.stood_still(from_ms, to_ms);
+    }
+
     /// Looks at the ledger as it is now.
     pub fn read<T>(&self, look: impl FnOnce(&Ledger) -> T) -> T {
         look(&self.lock().ledger)

@@ -123,6 +123,8 @@ struct Source {
     rest: Option<Incoming>,
     scan: Option<Peek>,
     idle: Option<Alarm>,
+    /// Nothing has come since the caller was found silent and `idle` was set.
+    silent: bool,
     error: Option<UploadError>,
 }
 
@@ -158,6 +160,7 @@ impl Upload {
             rest,
             scan: None,
             idle: None,
+            silent: false,
             error: None,
         };
         Ok(Self(Rc::new(Shared {
@@ -246,11 +249,14 @@ impl Upload {
     }
 
     fn poll_idle(&self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, UploadError>> {
-        let mut source = self.0.source.borrow_mut();
+        let source = &mut *self.0.source.borrow_mut();
         let limit = self.0.bounds.idle;
         let Some(alarm) = &source.idle else {
             return Poll::Pending;
         };
+        if !std::mem::replace(&mut source.silent, true) {
+            alarm.set(Instant::now() + limit);
+        }
         if alarm.poll_due(cx).is_pending() {
             return Poll::Pending;
         }
@@ -268,12 +274,8 @@ impl Upload {
             let Some(rest) = &mut source.rest else {
                 return Poll::Ready(Ok(None));
             };
-            let Poll::Ready(frame) = Pin::new(&mut *rest).poll_frame(cx) else {
-                if let Some(idle) = &source.idle {
-                    idle.set(Instant::now() + self.0.bounds.idle);
-                }
-                return Poll::Pending;
-            };
+            let frame = ready!(Pin::new(&mut *rest).poll_frame(cx));
+            source.silent = false;
             let piece = match frame {
                 None => {
                     source.rest = None;

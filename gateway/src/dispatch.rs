@@ -17,7 +17,7 @@ use discovery_client::Site;
 use federation::plan::Reason;
 use http::{
     HeaderMap, HeaderValue, Request, Response, StatusCode, Version,
-    header::{CONTENT_TYPE, HOST, VIA},
+    header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, VIA},
     uri::PathAndQuery,
 };
 use http_body::Body;
@@ -185,6 +185,10 @@ impl Attempt<'_> {
         let body = match held {
             Held::Whole(bytes) => ReplyBody::whole(bytes),
             Held::Begun(first, rest, framer) => {
+                if framer.is_some() {
+                    // An event of ours may follow.
+                    headers.remove(CONTENT_LENGTH);
+                }
                 let pool = Rc::clone(&dispatch.pool);
                 let source = Source {
                     first,

@@ -143,6 +143,11 @@ fn read_one(read: &mut BytesMut, method: &Method) -> Result<Option<Head>, Fault>
         headers.append(name, value);
     }
     let (framing, sure) = framing(status, &headers, method)?;
+    if matches!(framing, Framing::Chunked(_) | Framing::UntilClose) {
+        // Claimed beside what counts, it would cut the answer for the client
+        // (RFC 9112, section 6.3).
+        headers.remove(CONTENT_LENGTH);
+    }
     let keep_alive = sure && keeps_alive(http11, &headers);
     Ok(Some(Head {
         status,

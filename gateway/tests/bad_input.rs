@@ -33,24 +33,56 @@ fn mistakes() -> Vec<(Ask, u16, &'static str)> {
         (Ask::post("[]"), 400, "malformed_body"),
         (Ask::post("who are you?"), 400, "malformed_body"),
         (Ask::post(r#"{"model":"chat"}}"#), 400, "malformed_body"),
-        (Ask::post(r#"{"model":"chat","model":"other"}"#), 400, "malformed_body"),
+        (
+            Ask::post(r#"{"model":"chat","model":"other"}"#),
+            400,
+            "malformed_body",
+        ),
         (Ask::post(r#"{"model":7}"#), 400, "malformed_body"),
-        (Ask::post(r#"{"model":{"name":"chat"}}"#), 400, "malformed_body"),
+        (
+            Ask::post(r#"{"model":{"name":"chat"}}"#),
+            400,
+            "malformed_body",
+        ),
         (Ask::post("[".repeat(10_000)), 400, "malformed_body"),
-        (Ask::post(format!(r#"{{"a":{}"#, "[".repeat(10_000))), 400, "malformed_body"),
+        (
+            Ask::post(format!(r#"{{"a":{}"#, "[".repeat(10_000))),
+            400,
+            "malformed_body",
+        ),
         (Ask::post("{}"), 400, "missing_model"),
-        (Ask::post(r#"{"messages":[{"model":"chat"}]}"#), 400, "missing_model"),
+        (
+            Ask::post(r#"{"messages":[{"model":"chat"}]}"#),
+            400,
+            "missing_model",
+        ),
         (Ask::post(r#"{"model":"a b"}"#), 400, "invalid_model"),
         (Ask::post(r#"{"model":""}"#), 400, "invalid_model"),
         (Ask::post(r#"{"model":"nobody"}"#), 404, "model_not_found"),
         (to(Method::GET, "/v1/models/nobody"), 404, "model_not_found"),
         (to(Method::POST, "/v1/audio/speech"), 404, "unknown_route"),
         (to(Method::GET, "/"), 404, "unknown_route"),
-        (to(Method::GET, "/v1/chat/completions"), 405, "method_not_allowed"),
+        (
+            to(Method::GET, "/v1/chat/completions"),
+            405,
+            "method_not_allowed",
+        ),
         (to(Method::DELETE, "/v1/models"), 405, "method_not_allowed"),
-        (Ask::post(chat).header("x-tw-timeout-ms", "soon"), 400, "invalid_header"),
-        (Ask::post(chat).header("x-tw-timeout-ms", "0"), 400, "invalid_header"),
-        (Ask::post(chat).header("x-tw-ttft-timeout-ms", "-1"), 400, "invalid_header"),
+        (
+            Ask::post(chat).header("x-tw-timeout-ms", "soon"),
+            400,
+            "invalid_header",
+        ),
+        (
+            Ask::post(chat).header("x-tw-timeout-ms", "0"),
+            400,
+            "invalid_header",
+        ),
+        (
+            Ask::post(chat).header("x-tw-ttft-timeout-ms", "-1"),
+            400,
+            "invalid_header",
+        ),
     ]
 }
 
@@ -92,7 +124,9 @@ async fn a_declared_body_over_the_limit_is_refused_unread() {
 
 /// A body that names its model and then goes on and on.
 async fn feed_too_much(feed: tokio::sync::mpsc::Sender<Bytes>) {
-    let _ = feed.send(Bytes::from_static(br#"{"model":"chat","input":""#)).await;
+    let _ = feed
+        .send(Bytes::from_static(br#"{"model":"chat","input":""#))
+        .await;
     for _ in 0..=LIMIT / 1024 {
         // The gateway may have answered already.
         let _ = feed.send(Bytes::from(vec![b'x'; 1024])).await;
@@ -209,7 +243,11 @@ async fn a_replica_that_does_not_speak_http_is_told_apart() {
         .await;
         let stage = plan().replica(&replica).start();
         let answer = ask(stage.address, Ask::chat()).await;
-        assert_eq!(answer.refusal(), (502, "upstream_garbage".to_owned()), "{garbage:?}");
+        assert_eq!(
+            answer.refusal(),
+            (502, "upstream_garbage".to_owned()),
+            "{garbage:?}"
+        );
         assert_eq!(answer.header("x-should-retry"), Some("false"));
         assert_eq!(answer.attempts(), ["east/r1;garbage"]);
         replica.was_left(0).await;

@@ -115,7 +115,9 @@ async fn a_client_gone_while_it_still_sends_is_seen() {
         let stage = Plan::at("east").replica(&replica).start();
         let (what, feed) = Ask::post("").fed(None);
         let mut caller = Caller::new(wire, stage.address).await;
-        feed.send(r#"{"model":"chat","input":""#.into()).await.unwrap();
+        feed.send(r#"{"model":"chat","input":""#.into())
+            .await
+            .unwrap();
         tokio::select! {
             answered = caller.send(what) => panic!("it answered: {answered:?}"),
             () = replica.was_asked(1) => {}

@@ -68,7 +68,11 @@ async fn what_is_under_way_is_finished_and_nothing_new_taken() {
                 // GOAWAY: the connection takes nothing new.
                 let mut late = streaming.beside();
                 let began = Instant::now();
-                while late.send(Ask::new(http::Method::GET, "/v1/models", "")).await.is_ok() {
+                while late
+                    .send(Ask::new(http::Method::GET, "/v1/models", ""))
+                    .await
+                    .is_ok()
+                {
                     assert!(began.elapsed() < SOON, "it takes new calls");
                 }
             }
@@ -78,7 +82,10 @@ async fn what_is_under_way_is_finished_and_nothing_new_taken() {
         };
         let (response, ()) = tokio::join!(unary.send(Ask::chat()), story);
         let answer = Answer::of(response.unwrap()).await;
-        assert_eq!((answer.status, answer.text()), (200, words::answer("r1").as_str()));
+        assert_eq!(
+            (answer.status, answer.text()),
+            (200, words::answer("r1").as_str())
+        );
         if wire == Wire::Http1 {
             assert_eq!(answer.header("connection"), Some("close"));
         }
@@ -125,7 +132,9 @@ async fn when_the_grace_is_over_what_is_left_is_cut() {
 
 #[tokio::test(flavor = "local")]
 async fn a_client_in_the_middle_of_its_head_does_not_hold_the_end_up() {
-    let mut stage = Plan::at("east").with(|config| config.drain_grace = ms(300)).start();
+    let mut stage = Plan::at("east")
+        .with(|config| config.drain_grace = ms(300))
+        .start();
     let mut caller = RawCaller::new(stage.address).await;
     caller.write("POST /v1/chat/compl").await.unwrap();
     let mut served = Caller::new(Wire::Http1, stage.address).await;
@@ -137,7 +146,9 @@ async fn a_client_in_the_middle_of_its_head_does_not_hold_the_end_up() {
 
 #[tokio::test(flavor = "local")]
 async fn an_idle_gateway_ends_at_once() {
-    let mut stage = Plan::at("east").with(|config| config.drain_grace = SOON).start();
+    let mut stage = Plan::at("east")
+        .with(|config| config.drain_grace = SOON)
+        .start();
     let mut callers = [
         Caller::new(Wire::Http1, stage.address).await,
         Caller::new(Wire::Http2, stage.address).await,

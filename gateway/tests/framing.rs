@@ -36,7 +36,11 @@ async fn a_request_with_two_lengths_is_refused_and_smuggles_nothing() {
             // The gateway may have hung up already.
             let _ = caller.write(back).await;
             let answer = caller.answer().await;
-            assert_eq!(answer.refusal(), (400, "two_lengths".to_owned()), "cut at {cut}");
+            assert_eq!(
+                answer.refusal(),
+                (400, "two_lengths".to_owned()),
+                "cut at {cut}"
+            );
             assert!(answer.head.contains("connection: close"));
             assert_eq!(caller.rest().await, "");
         }
@@ -54,7 +58,10 @@ async fn two_lengths_are_caught_on_a_connection_in_use() {
     assert_eq!(caller.answer().await.body, words::answer("r1"));
     let bad = post("content-length: 5\r\ntransfer-encoding: chunked\r\n") + "0\r\n\r\n";
     caller.write(bad).await.unwrap();
-    assert_eq!(caller.answer().await.refusal(), (400, "two_lengths".to_owned()));
+    assert_eq!(
+        caller.answer().await.refusal(),
+        (400, "two_lengths".to_owned())
+    );
     assert_eq!(caller.rest().await, "");
     assert_eq!(replica.times(), 1);
     stage.end().await;
@@ -78,14 +85,21 @@ async fn a_head_beyond_bounds_is_refused() {
     let huge = format!("x-huge: {}\r\n", "x".repeat(1 << 20));
     let path = "x".repeat(200_000);
     let long = format!("GET /{path} HTTP/1.1\r\nhost: x\r\n\r\n");
-    for (head, statuses) in [(post(&many), [431, 431]), (post(&huge), [431, 431]), (long, [414, 431])] {
+    for (head, statuses) in [
+        (post(&many), [431, 431]),
+        (post(&huge), [431, 431]),
+        (long, [414, 431]),
+    ] {
         let mut caller = RawCaller::new(stage.address).await;
         // The gateway answers before it has read all of it.
         let _ = caller.write(head).await;
         let text = caller.rest().await;
         let status = text.get(9..12).and_then(|status| status.parse().ok());
         // Or the reset of what was not read overtook the answer.
-        assert!(status.is_none_or(|status: u16| statuses.contains(&status)), "{text}");
+        assert!(
+            status.is_none_or(|status: u16| statuses.contains(&status)),
+            "{text}"
+        );
     }
     // With all of it read, the answer is always seen.
     let many: String = (0..1000).map(|nth| format!("x-{nth}: 1\r\n")).collect();
@@ -96,7 +110,12 @@ async fn a_head_beyond_bounds_is_refused() {
 
 #[tokio::test(flavor = "local")]
 async fn a_broken_chunk_is_the_callers_mistake() {
-    for broken in ["zz\r\n", "5\r\n{\"mod", "-1\r\n\r\n", "ffffffffffffffffff\r\n"] {
+    for broken in [
+        "zz\r\n",
+        "5\r\n{\"mod",
+        "-1\r\n\r\n",
+        "ffffffffffffffffff\r\n",
+    ] {
         let replica = Replica::eager("r1", Turn::silence).await;
         let stage = Plan::at("east").replica(&replica).start();
         for front in ["", "19\r\n{\"model\":\"chat\",\"input\":\"\r\n"] {
@@ -105,12 +124,18 @@ async fn a_broken_chunk_is_the_callers_mistake() {
             caller.write(whole).await.unwrap();
             // The second is cut short instead.
             if broken.starts_with('5') {
-                tokio::io::AsyncWriteExt::shutdown(&mut caller.stream).await.unwrap();
+                tokio::io::AsyncWriteExt::shutdown(&mut caller.stream)
+                    .await
+                    .unwrap();
                 caller.rest().await;
                 continue;
             }
             let answer = caller.answer().await;
-            assert_eq!(answer.refusal(), (400, "body_cut_short".to_owned()), "{broken:?}");
+            assert_eq!(
+                answer.refusal(),
+                (400, "body_cut_short".to_owned()),
+                "{broken:?}"
+            );
             caller.rest().await;
         }
         assert_eq!(stage.gauge("tw_upstream_ejected"), 0.0);
@@ -144,7 +169,13 @@ async fn a_stream_for_a_client_of_the_last_century_ends_with_the_connection() {
     let mut caller = RawCaller::new(stage.address).await;
     let body = r#"{"model":"chat","stream":true}"#;
     let head = "POST /v1/chat/completions HTTP/1.0\r\n";
-    caller.write(format!("{head}content-length: {}\r\n\r\n{body}", body.len())).await.unwrap();
+    caller
+        .write(format!(
+            "{head}content-length: {}\r\n\r\n{body}",
+            body.len()
+        ))
+        .await
+        .unwrap();
     let text = caller.rest().await;
     assert!(text.ends_with("data: [DONE]\n\n"), "{text}");
     assert!(!text.to_lowercase().contains("transfer-encoding"), "{text}");
@@ -180,7 +211,9 @@ async fn noise_on_the_port_leaves_nothing_behind() {
     for noise in noises {
         let mut caller = RawCaller::new(stage.address).await;
         caller.write(noise).await.unwrap();
-        tokio::io::AsyncWriteExt::shutdown(&mut caller.stream).await.unwrap();
+        tokio::io::AsyncWriteExt::shutdown(&mut caller.stream)
+            .await
+            .unwrap();
         caller.rest().await;
     }
     assert_eq!(replica.times(), 0);

@@ -17,7 +17,10 @@ use crate::stage::{
 async fn both_versions_share_the_port() {
     let replica = Replica::well("r1").await;
     let stage = Plan::at("east").replica(&replica).start();
-    for (wire, version) in [(Wire::Http1, Version::HTTP_11), (Wire::Http2, Version::HTTP_2)] {
+    for (wire, version) in [
+        (Wire::Http1, Version::HTTP_11),
+        (Wire::Http2, Version::HTTP_2),
+    ] {
         let mut caller = Caller::new(wire, stage.address).await;
         let response = caller.send(Ask::chat()).await.unwrap();
         assert_eq!(response.version(), version);

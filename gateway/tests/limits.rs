@@ -72,14 +72,20 @@ async fn connecting_has_a_limit() {
     let full = Full::new().await;
     let plan = timed(|config| config.limits.connect = ms(200));
     let plan = plan.target("r1", full.address(), None);
-    assert_eq!(refused(plan, Ask::chat(), 200).await, code("connect_timeout"));
+    assert_eq!(
+        refused(plan, Ask::chat(), 200).await,
+        code("connect_timeout")
+    );
 }
 
 #[tokio::test(flavor = "local")]
 async fn the_first_byte_has_a_limit() {
     let replica = Replica::new("r1", Turn::silence).await;
     let plan = timed(|config| config.limits.first_byte = ms(200)).replica(&replica);
-    assert_eq!(refused(plan, Ask::chat(), 200).await, code("first_byte_timeout"));
+    assert_eq!(
+        refused(plan, Ask::chat(), 200).await,
+        code("first_byte_timeout")
+    );
     replica.was_left(0).await;
 }
 
@@ -93,7 +99,10 @@ async fn the_first_token_has_a_limit() {
     };
     let replica = Replica::new("r1", opens).await;
     let plan = timed(|config| config.limits.first_token = ms(200)).replica(&replica);
-    assert_eq!(refused(plan, Ask::stream(), 200).await, code("first_token_timeout"));
+    assert_eq!(
+        refused(plan, Ask::stream(), 200).await,
+        code("first_token_timeout")
+    );
     // A caller may want it sooner than the configuration does.
     let replica = Replica::new("r1", opens).await;
     let hasty = Ask::stream().header("x-tw-ttft-timeout-ms", "200");
@@ -129,7 +138,10 @@ async fn an_application_may_have_limits_of_its_own() {
         });
     };
     let what = Ask::post(r#"{"model":"other"}"#);
-    assert_eq!(refused(timed(own).replica(&replica), what, 200).await, code("first_byte_timeout"));
+    assert_eq!(
+        refused(timed(own).replica(&replica), what, 200).await,
+        code("first_byte_timeout")
+    );
 }
 
 #[tokio::test(flavor = "local")]
@@ -141,7 +153,9 @@ async fn the_whole_limit_ends_a_stream_in_band() {
         }
     })
     .await;
-    let stage = timed(|config| config.limits.total = ms(400)).replica(&replica).start();
+    let stage = timed(|config| config.limits.total = ms(400))
+        .replica(&replica)
+        .start();
     let began = Instant::now();
     let answer = ask(stage.address, Ask::stream()).await;
     assert!(began.elapsed() >= ms(400));
@@ -188,7 +202,8 @@ async fn a_429_without_a_time_is_handed_out() {
     let body = words::error("rate_limit_exceeded");
     let said = body.clone();
     let replica = Replica::new("r1", async move |turn| {
-        turn.answer("429 Too Many Requests", "x-own: 1\r\n", &said).await;
+        turn.answer("429 Too Many Requests", "x-own: 1\r\n", &said)
+            .await;
     })
     .await;
     let stage = timed(|_| {}).replica(&replica).start();

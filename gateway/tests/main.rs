@@ -31,3 +31,5 @@ mod streams;
 mod trace;
 #[cfg(test)]
 mod uploads;
+#[cfg(test)]
+mod upstream;

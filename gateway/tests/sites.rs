@@ -136,7 +136,9 @@ async fn a_peers_refusal_is_no_failure_of_the_peer() {
     let (refusing, replica) = (Refusing::new(), Replica::well("n1").await);
     let north = Plan::at("north").replica(&replica).start();
     // One peer's replicas are down, another peer never had any.
-    let west = Plan::at("west").target("w1", refusing.address(), None).start();
+    let west = Plan::at("west")
+        .target("w1", refusing.address(), None)
+        .start();
     let south = Plan::at("south").start();
     let plan = Plan::at("east").peer("west", west.address);
     let plan = plan.peer("south", south.address);
@@ -148,9 +150,16 @@ async fn a_peers_refusal_is_no_failure_of_the_peer() {
         let answer = ask(east.address, Ask::chat()).await;
         assert_eq!(answer.text(), words::answer("n1"));
         for (seen, peer) in refused_by.iter_mut().zip(["west", "south"]) {
-            *seen |= answer.attempts().contains(&format!("{peer}/gw;peer_refused"));
+            *seen |= answer
+                .attempts()
+                .contains(&format!("{peer}/gw;peer_refused"));
         }
-        assert_eq!(east.gauge("tw_upstream_ejected"), 0.0, "{:?}", answer.attempts());
+        assert_eq!(
+            east.gauge("tw_upstream_ejected"),
+            0.0,
+            "{:?}",
+            answer.attempts()
+        );
     }
     for stage in [east, west, south, north] {
         stage.end().await;

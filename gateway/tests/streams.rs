@@ -185,7 +185,10 @@ async fn a_client_that_does_not_read_stops_the_replica() {
     let mut before = usize::MAX;
     while written.get() != before {
         before = written.get();
-        assert!(began.elapsed() < ms(20_000) && before < MOST, "{before} bytes");
+        assert!(
+            began.elapsed() < ms(20_000) && before < MOST,
+            "{before} bytes"
+        );
         tokio::time::sleep(ms(1000)).await;
     }
     assert!((1..MOST).contains(&before), "{before} bytes");

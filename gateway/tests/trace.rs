@@ -43,7 +43,9 @@ impl Spans {
 
     fn of(&self, kind: &SpanKind) -> Vec<SpanData> {
         let spans = self.exporter.get_finished_spans().unwrap();
-        let same = |span: &SpanData| std::mem::discriminant(&span.span_kind) == std::mem::discriminant(kind);
+        let same = |span: &SpanData| {
+            std::mem::discriminant(&span.span_kind) == std::mem::discriminant(kind)
+        };
         spans.into_iter().filter(same).collect()
     }
 }
@@ -57,10 +59,18 @@ fn attribute(span: &SpanData, key: &str) -> String {
 async fn spans_lead_from_the_caller_to_the_replica() {
     let spans = Spans::new();
     let (refusing, replica) = (Refusing::new(), Replica::well("w1").await);
-    let west = Plan::at("west").replica(&replica).traced(spans.tracer()).start();
+    let west = Plan::at("west")
+        .replica(&replica)
+        .traced(spans.tracer())
+        .start();
     let plan = Plan::at("east").target("e1", refusing.address(), None);
-    let east = plan.peer("west", west.address).traced(spans.tracer()).start();
-    let joined = Ask::chat().header("traceparent", PARENT).header("tracestate", "a=1");
+    let east = plan
+        .peer("west", west.address)
+        .traced(spans.tracer())
+        .start();
+    let joined = Ask::chat()
+        .header("traceparent", PARENT)
+        .header("tracestate", "a=1");
     assert_eq!(ask(east.address, joined).await.status, 200);
     east.end().await;
     west.end().await;
@@ -74,7 +84,8 @@ async fn spans_lead_from_the_caller_to_the_replica() {
     }
     let below = |parent: &str| {
         let all = servers.iter().chain(&clients);
-        all.filter(|span| span.parent_span_id.to_string() == parent).collect::<Vec<_>>()
+        all.filter(|span| span.parent_span_id.to_string() == parent)
+            .collect::<Vec<_>>()
     };
     let id = |span: &SpanData| span.span_context.span_id().to_string();
     let [request] = below("00f067aa0ba902b7")[..] else {
@@ -104,7 +115,10 @@ async fn spans_lead_from_the_caller_to_the_replica() {
 #[tokio::test(flavor = "local")]
 async fn a_request_without_a_trace_begins_one() {
     let (spans, replica) = (Spans::new(), Replica::well("r1").await);
-    let stage = Plan::at("east").replica(&replica).traced(spans.tracer()).start();
+    let stage = Plan::at("east")
+        .replica(&replica)
+        .traced(spans.tracer())
+        .start();
     assert_eq!(ask(stage.address, Ask::chat()).await.status, 200);
     stage.end().await;
     let (servers, clients) = (spans.of(&SpanKind::Server), spans.of(&SpanKind::Client));
@@ -119,7 +133,10 @@ async fn a_request_without_a_trace_begins_one() {
 async fn a_client_that_went_away_leaves_whole_spans() {
     let spans = Spans::new();
     let replica = Replica::new("r1", crate::stage::replica::Turn::silence).await;
-    let stage = Plan::at("east").replica(&replica).traced(spans.tracer()).start();
+    let stage = Plan::at("east")
+        .replica(&replica)
+        .traced(spans.tracer())
+        .start();
     let mut caller = Caller::new(BOTH[0], stage.address).await;
     tokio::select! {
         answered = caller.send(Ask::chat()) => panic!("it answered: {answered:?}"),
@@ -139,7 +156,9 @@ async fn without_a_tracer_the_callers_context_passes_untouched() {
     let stage = Plan::at("east").replica(&replica).start();
     let odd = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-03-more";
     for context in [PARENT, odd] {
-        let what = Ask::chat().header("traceparent", context).header("baggage", "k=v");
+        let what = Ask::chat()
+            .header("traceparent", context)
+            .header("baggage", "k=v");
         assert_eq!(ask(stage.address, what).await.status, 200);
         let asked = replica.asked().pop().unwrap();
         assert_eq!(asked.header("traceparent"), Some(context));
@@ -199,7 +218,11 @@ async fn each_request_has_one_access_line() {
         let line = found.next().unwrap();
         assert!(found.next().is_none(), "{id} is told twice");
         let field = |name: &str| line[name].as_str().unwrap().to_owned();
-        (line["status"].as_u64().unwrap(), field("outcome"), field("code"))
+        (
+            line["status"].as_u64().unwrap(),
+            field("outcome"),
+            field("code"),
+        )
     };
     let row = |status, outcome: &str, code: &str| (status, outcome.to_owned(), code.to_owned());
     assert_eq!(lines.len(), 6, "{lines:#?}");

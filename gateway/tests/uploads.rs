@@ -27,7 +27,12 @@ async fn a_model_in_front_lets_the_body_flow_before_it_is_whole() {
         let feeding = async {
             feed.send(front.clone()).await.unwrap();
             // The replica has all of it before the client goes on.
-            let seen = || replica.asked().first().is_some_and(|asked| asked.body == front);
+            let seen = || {
+                replica
+                    .asked()
+                    .first()
+                    .is_some_and(|asked| asked.body == front)
+            };
             until("the replica sees the front", seen).await;
             feed.send(back.clone()).await.unwrap();
             drop(feed);

@@ -51,7 +51,10 @@ impl Ask {
 
     /// A chat with the model `chat`, answered whole.
     pub(crate) fn chat() -> Self {
-        Self::post(json!({"model": "chat", "messages": [{"role": "user", "content": "Who are you?"}]}).to_string())
+        Self::post(
+            json!({"model": "chat", "messages": [{"role": "user", "content": "Who are you?"}]})
+                .to_string(),
+        )
     }
 
     /// The same, answered as a stream.
@@ -233,7 +236,10 @@ impl Answer {
     pub(crate) fn refusal(&self) -> (u16, String) {
         let body = self.json();
         let error = &body["error"];
-        assert!(error["message"].is_string() && error["type"].is_string(), "{body}");
+        assert!(
+            error["message"].is_string() && error["type"].is_string(),
+            "{body}"
+        );
         (self.status, error["code"].as_str().unwrap().to_owned())
     }
 

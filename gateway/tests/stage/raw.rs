@@ -23,7 +23,10 @@ impl RawAnswer {
     /// Status and the code of a typed error.
     pub(crate) fn refusal(&self) -> (u16, String) {
         let body: Value = serde_json::from_str(&self.body).unwrap();
-        (self.status, body["error"]["code"].as_str().unwrap().to_owned())
+        (
+            self.status,
+            body["error"]["code"].as_str().unwrap().to_owned(),
+        )
     }
 }
 
@@ -56,7 +59,11 @@ impl RawCaller {
             }
             let read = soon("an answer", self.stream.read_buf(&mut self.buffer)).await;
             let so_far = || String::from_utf8_lossy(&self.buffer).into_owned();
-            assert!(!matches!(read, Ok(0) | Err(_)), "{read:?} after {:?}", so_far());
+            assert!(
+                !matches!(read, Ok(0) | Err(_)),
+                "{read:?} after {:?}",
+                so_far()
+            );
         }
     }
 
@@ -80,7 +87,11 @@ impl RawCaller {
     /// Everything to the end of the connection, which must come.
     pub(crate) async fn rest(mut self) -> String {
         // A reset after the last byte is an end too.
-        let _ = soon("the connection's end", self.stream.read_to_end(&mut self.buffer)).await;
+        let _ = soon(
+            "the connection's end",
+            self.stream.read_to_end(&mut self.buffer),
+        )
+        .await;
         String::from_utf8_lossy(&self.buffer).into_owned()
     }
 }

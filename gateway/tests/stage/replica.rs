@@ -77,7 +77,13 @@ impl Replica {
             let mut talking = tokio::task::JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
                 let script = Rc::clone(&script);
-                talking.spawn_local(talk(stream, id, script, Rc::clone(&turns), Rc::clone(&told)));
+                talking.spawn_local(talk(
+                    stream,
+                    id,
+                    script,
+                    Rc::clone(&turns),
+                    Rc::clone(&told),
+                ));
             }
         });
         Self {
@@ -296,7 +302,8 @@ impl Turn {
 
     /// One chunk of a stream.
     pub(crate) async fn chunk(&mut self, bytes: &str) -> bool {
-        self.write(format!("{:x}\r\n{bytes}\r\n", bytes.len())).await
+        self.write(format!("{:x}\r\n{bytes}\r\n", bytes.len()))
+            .await
     }
 
     /// One event.
@@ -322,9 +329,7 @@ impl Turn {
 
     pub(crate) async fn until_left(&mut self) {
         let mut bytes = [0; 4096];
-        let gone = async {
-            while let Ok(1..) = self.stream.read(&mut bytes).await {}
-        };
+        let gone = async { while let Ok(1..) = self.stream.read(&mut bytes).await {} };
         soon("the gateway hangs up", gone).await;
         self.log.borrow_mut()[self.entry].left = Some(Instant::now());
     }

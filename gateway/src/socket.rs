@@ -15,7 +15,7 @@ use std::{
 };
 
 use http::HeaderValue;
-use memchr::memchr_iter;
+use memchr::{memchr, memchr_iter};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -99,6 +99,9 @@ pub(crate) struct Socket {
     head_limit: Duration,
     /// Spoke HTTP/1.1, so that a late head can be answered.
     http1: bool,
+    /// A head that came in more than one piece, as far as it was read. The
+    /// codec bounds it.
+    head: Vec<u8>,
 }
 
 impl Socket {
@@ -115,6 +118,7 @@ impl Socket {
             alarm,
             head_limit,
             http1: true,
+            head: Vec::new(),
         }
     }
 
@@ -130,31 +134,49 @@ impl Socket {
         if !self.conduct.head_begun.replace(true) {
             self.alarm.set(Instant::now() + self.head_limit);
             self.conduct.two_lengths.set(false);
+            self.head.clear();
         }
-        if gives_two_lengths(bytes) {
-            self.conduct.two_lengths.set(true);
+        let seen = if self.head.is_empty() {
+            gives_two_lengths(bytes)
+        } else {
+            None
+        };
+        if let Some(two) = seen {
+            self.conduct.two_lengths.set(two);
+            return;
+        }
+        self.head.extend_from_slice(bytes);
+        // A head can end only where a line does.
+        if memchr(b'\n', bytes).is_some()
+            && let Some(two) = gives_two_lengths(&self.head)
+        {
+            self.conduct.two_lengths.set(two);
+            self.head = Vec::new();
         }
     }
 }
 
-/// Whether the lines of `head` have both `Content-Length` and
-/// `Transfer-Encoding`.
-fn gives_two_lengths(head: &[u8]) -> bool {
+/// Whether the lines of the head that `bytes` begin with have both
+/// `Content-Length` and `Transfer-Encoding`; `None` if it is not all there.
+fn gives_two_lengths(bytes: &[u8]) -> Option<bool> {
+    // Empty lines before a request are passed over, as the codec does.
+    let start = bytes.iter().position(|byte| !b"\r\n".contains(byte))?;
+    let head = &bytes[start..];
     let (mut length, mut encoding) = (false, false);
-    let end = memchr::memmem::find(head, b"\r\n\r\n").unwrap_or(head.len());
-    for at in memchr_iter(b'\n', &head[..end]) {
+    for at in memchr_iter(b'\n', head) {
         let line = &head[at + 1..];
         let named = |name: &[u8]| {
             line.get(..name.len())
                 .is_some_and(|start| start.eq_ignore_ascii_case(name))
         };
-        match line.first() {
-            Some(b'c' | b'C') => length = length || named(b"content-length:"),
-            Some(b't' | b'T') => encoding = encoding || named(b"transfer-encoding:"),
+        match line {
+            [b'\n', ..] | [b'\r', b'\n', ..] => return Some(length && encoding),
+            [b'c' | b'C', ..] => length = length || named(b"content-length:"),
+            [b't' | b'T', ..] => encoding = encoding || named(b"transfer-encoding:"),
             _ => {}
         }
     }
-    length && encoding
+    None
 }
 
 impl AsyncRead for Socket {
@@ -229,21 +251,27 @@ mod tests {
         let head = |a: &str, b: &str| {
             format!("POST / HTTP/1.1\r\nhost: x\r\n{a}\r\n{b}\r\n\r\nbody").into_bytes()
         };
-        assert!(gives_two_lengths(&head(
-            "Content-Length: 3",
-            "TRANSFER-encoding: chunked"
-        )));
-        assert!(gives_two_lengths(&head(
-            "transfer-encoding: chunked",
-            "content-length:3"
-        )));
-        assert!(!gives_two_lengths(&head(
-            "content-length: 3",
-            "x-transfer-encoding: no"
-        )));
-        assert!(!gives_two_lengths(
-            b"POST / HTTP/1.1\r\ncontent-length: 30\r\n\r\n\r\ntransfer-encoding: in the body"
-        ));
+        let two = [
+            head("Content-Length: 3", "TRANSFER-encoding: chunked"),
+            head("transfer-encoding: chunked", "content-length:3"),
+            [
+                &b"\r\n\n"[..],
+                &head("content-length: 3", "transfer-encoding: x"),
+            ]
+            .concat(),
+            b"POST / HTTP/1.1\ncontent-length: 3\ntransfer-encoding: x\n\n".to_vec(),
+        ];
+        for head in two {
+            assert_eq!(gives_two_lengths(&head), Some(true));
+        }
+        let one = head("content-length: 3", "x-transfer-encoding: no");
+        assert_eq!(gives_two_lengths(&one), Some(false));
+        let body =
+            b"POST / HTTP/1.1\r\ncontent-length: 30\r\n\r\n\r\ntransfer-encoding: in the body";
+        assert_eq!(gives_two_lengths(body), Some(false));
+        for cut in [0, 2, 20, 38] {
+            assert_eq!(gives_two_lengths(&body[..cut]), None);
+        }
     }
 
     #[test]

@@ -176,7 +176,8 @@ impl Router {
         let cause = failed.cause;
         let wait = failed.retry_after;
         if cause.as_str() == "429" {
-            let until = self.now_ms() + ms(wait.unwrap_or(COOL_DOWN).min(MAX_WAIT));
+            // One more: the clock counts whole milliseconds, and never early.
+            let until = self.now_ms() + ms(wait.unwrap_or(COOL_DOWN).min(MAX_WAIT)) + 1;
             target.not_before_ms.store(until, Ordering::Relaxed);
         }
         past.last = Some(failed);

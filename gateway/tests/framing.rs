@@ -1,7 +1,9 @@
 //! Bytes that are not quite HTTP, written by hand.
 
+use tokio::time::Instant;
+
 use crate::stage::{
-    Plan, Stage,
+    Plan, SOON, Stage, ms,
     raw::{RawCaller, raw},
     replica::{Replica, Turn},
     words,
@@ -46,6 +48,62 @@ async fn a_request_with_two_lengths_is_refused_and_smuggles_nothing() {
         }
     }
     assert_eq!(replica.times(), 0);
+    stage.end().await;
+}
+
+#[tokio::test(flavor = "local")]
+async fn two_lengths_that_drip_in_are_caught_too() {
+    let (stage, replica) = stage().await;
+    let head = post("content-length: 6\r\nx-between: 1\r\ntransfer-encoding: chunked\r\n");
+    let mut caller = RawCaller::new(stage.address).await;
+    for byte in head.as_bytes() {
+        caller.write([*byte]).await.unwrap();
+        // So that most bytes are read alone; what is promised holds anyway.
+        tokio::time::sleep(ms(1)).await;
+    }
+    let answer = caller.answer().await;
+    assert_eq!(answer.refusal(), (400, "two_lengths".to_owned()));
+    assert_eq!(caller.rest().await, "");
+    assert_eq!(replica.times(), 0);
+    stage.end().await;
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_head_that_is_not_finished_in_time_is_refused() {
+    let plan = Plan::at("east").with(|config| config.client_idle = ms(200));
+    let stage = plan.start();
+    // Silent in its middle, or dripping on for ever.
+    for drips in [false, true] {
+        let mut caller = RawCaller::new(stage.address).await;
+        let began = Instant::now();
+        caller
+            .write("POST /v1/chat/completions HTTP/1.1\r\nx: ")
+            .await
+            .unwrap();
+        while drips && caller.write("x").await.is_ok() {
+            assert!(began.elapsed() < SOON, "it reads on");
+            tokio::time::sleep(ms(20)).await;
+        }
+        let text = caller.rest().await;
+        assert!(began.elapsed() >= ms(190), "{text}");
+        // To a client that writes on, a reset may overtake the answer.
+        assert!(drips || text.starts_with("HTTP/1.1 408 "), "{text}");
+        assert!(
+            drips || text.contains("\"code\":\"head_timeout\""),
+            "{text}"
+        );
+    }
+    // A client that asks now and then is not in the middle of anything.
+    let mut caller = RawCaller::new(stage.address).await;
+    for _ in 0..3 {
+        caller
+            .write("GET /v1/models HTTP/1.1\r\nhost: x\r\n\r\n")
+            .await
+            .unwrap();
+        assert_eq!(caller.answer().await.status, 200);
+        tokio::time::sleep(ms(300)).await;
+    }
+    drop(caller);
     stage.end().await;
 }
 

@@ -203,24 +203,19 @@ async fn a_stream_from_the_other_site_is_a_stream() {
     west.end().await;
 }
 
-/// A peer that is stopped: its kernel takes connections and bytes, nobody
-/// answers.
-struct Stopped {
-    listener: TcpListener,
-}
-
 #[tokio::test(flavor = "local")]
 async fn a_peer_that_went_silent_is_left_within_a_second() {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-    let stopped = Stopped { listener };
+    // As of a stopped process: its kernel takes connections and bytes, nobody
+    // answers.
+    let stopped = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let replica = Replica::well("w1").await;
     let west = west(&replica).await;
-    let plan = Plan::at("east").peer("north", stopped.listener.local_addr().unwrap());
+    let plan = Plan::at("east").peer("north", stopped.local_addr().unwrap());
     let east = plan.peer("west", west.address).start();
     let taken = Rc::new(RefCell::new(Vec::new()));
     let keep = Rc::clone(&taken);
     let taking = tokio::task::spawn_local(async move {
-        while let Ok((stream, _)) = stopped.listener.accept().await {
+        while let Ok((stream, _)) = stopped.accept().await {
             keep.borrow_mut().push(stream);
         }
     });

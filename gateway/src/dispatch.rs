@@ -146,12 +146,19 @@ struct Attempt<'a> {
     deadline: Instant,
 }
 
+/// An answer that goes out as it comes.
+struct Begun {
+    first: Option<Bytes>,
+    rest: Download,
+    framer: Option<Framer>,
+}
+
 /// An answer as far as it was held back.
 enum Held {
     /// All of it.
     Whole(Bytes),
     /// The beginning, and the rest to come.
-    Begun(Option<Bytes>, Download, Option<Framer>),
+    Begun(Box<Begun>),
 }
 
 impl Attempt<'_> {
@@ -184,7 +191,12 @@ impl Attempt<'_> {
         let now = Instant::now();
         let body = match held {
             Held::Whole(bytes) => ReplyBody::whole(bytes),
-            Held::Begun(first, rest, framer) => {
+            Held::Begun(begun) => {
+                let Begun {
+                    first,
+                    rest,
+                    framer,
+                } = *begun;
                 if framer.is_some() {
                     // An event of ours may follow.
                     headers.remove(CONTENT_LENGTH);
@@ -316,7 +328,7 @@ impl Attempt<'_> {
         if kind.starts_with(b"text/event-stream") {
             return match self.call.dialect.ending().filter(|_| good) {
                 Some(ending) => self.first_event(body, Framer::new(ending)).await,
-                None => Ok(Held::Begun(None, body, None)),
+                None => Ok(begun(None, body, None)),
             };
         }
         let short = match body.size_hint().exact() {
@@ -328,7 +340,7 @@ impl Attempt<'_> {
         if short {
             self.whole(body).await
         } else {
-            Ok(Held::Begun(None, body, None))
+            Ok(begun(None, body, None))
         }
     }
 
@@ -347,7 +359,7 @@ impl Attempt<'_> {
             if let Ok(piece) = frame.into_data()
                 && let Some(event) = framer.push(piece)
             {
-                return Ok(Held::Begun(Some(event), body, Some(framer)));
+                return Ok(begun(Some(event), body, Some(framer)));
             }
         }
     }
@@ -372,7 +384,7 @@ impl Attempt<'_> {
                 }
             }
             if many.len() > MAX_HELD {
-                return Ok(Held::Begun(Some(many.freeze()), body, None));
+                return Ok(begun(Some(many.freeze()), body, None));
             }
         }
         if let Some(line) = body.line() {
@@ -400,4 +412,12 @@ impl Attempt<'_> {
             );
         }
     }
+}
+
+fn begun(first: Option<Bytes>, rest: Download, framer: Option<Framer>) -> Held {
+    Held::Begun(Box::new(Begun {
+        first,
+        rest,
+        framer,
+    }))
 }

@@ -81,12 +81,12 @@ impl Load {
 
 /// The cheaper of two of `targets` that fit, drawn with `draw` (a number below
 /// the one it is given). `None` if none fits.
-pub(crate) fn pick<'a, T>(
-    targets: &'a [T],
+pub(crate) fn pick<T>(
+    targets: &[T],
     fits: impl Fn(&T) -> bool,
     cost: impl Fn(&T) -> f64,
     mut draw: impl FnMut(usize) -> usize,
-) -> Option<&'a T> {
+) -> Option<&T> {
     match targets {
         [] => return None,
         [only] => return fits(only).then_some(only),

@@ -45,6 +45,9 @@ impl fmt::Debug for Metrics {
     }
 }
 
+/// A counter's name, its help text and where it is.
+type Plain = (&'static str, &'static str, fn(&Series) -> &Count);
+
 /// Series of one application, of all cores.
 type Grouped = BTreeMap<String, Vec<Arc<Series>>>;
 
@@ -127,7 +130,7 @@ impl Metrics {
                 }
             }
         }
-        let plain: [(&str, &str, fn(&Series) -> &Count); 4] = [
+        let plain: [Plain; 4] = [
             (
                 "tw_http_request_bytes",
                 "Body bytes received from clients",

@@ -188,14 +188,14 @@ impl Router {
         {
             return None;
         }
-        if action.same_once && past.repeated.insert(target.serial) {
-            if let Some(next) = self.same(target, reason) {
-                // A connection that had gone stale says nothing of the replica
-                // and costs nobody anything: it is not a retry.
-                if cause == Cause::Stale || target.budget.spend() {
-                    return Some(next);
-                }
-            }
+        if action.same_once
+            && past.repeated.insert(target.serial)
+            && let Some(next) = self.same(target, reason)
+            // A connection that had gone stale says nothing of the replica and
+            // costs nobody anything: it is not a retry.
+            && (cause == Cause::Stale || target.budget.spend())
+        {
+            return Some(next);
         }
         past.tried.push(target.serial);
         let next = self.choose(call, past);

@@ -192,9 +192,13 @@ impl Series {
     }
 }
 
+/// A series and the application it counts; none for requests that never had
+/// one.
+type Named = (Option<Application>, Arc<Series>);
+
 /// All cores' series, for the scrape.
 #[derive(Clone, Default)]
-pub(crate) struct Tallies(Arc<Mutex<Vec<(Option<Application>, Arc<Series>)>>>);
+pub(crate) struct Tallies(Arc<Mutex<Vec<Named>>>);
 
 impl fmt::Debug for Tallies {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -208,7 +212,7 @@ impl Tallies {
     /// Every series with its application; none for requests that never had
     /// one.
     #[must_use]
-    pub(crate) fn all(&self) -> Vec<(Option<Application>, Arc<Series>)> {
+    pub(crate) fn all(&self) -> Vec<Named> {
         self.0.lock().clone()
     }
 }

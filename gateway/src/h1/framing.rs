@@ -190,11 +190,8 @@ mod tests {
         let (mut read, mut body) = (BytesMut::new(), Vec::new());
         for piece in pieces {
             read.extend_from_slice(piece);
-            loop {
-                match framing.decode(&mut read)? {
-                    Decoded::Data(data) => body.extend_from_slice(&data),
-                    Decoded::More | Decoded::End => break,
-                }
+            while let Decoded::Data(data) = framing.decode(&mut read)? {
+                body.extend_from_slice(&data);
             }
         }
         Ok((body, framing == Framing::Over, read.to_vec()))

@@ -189,7 +189,7 @@ impl Exchange {
             {
                 match Pin::new(body).poll_frame(cx) {
                     Poll::Ready(Some(Ok(frame))) => {
-                        upload.put(frame.into_data().unwrap_or_default(), &mut line.write)
+                        upload.put(frame.into_data().unwrap_or_default(), &mut line.write);
                     }
                     Poll::Ready(Some(Err(_))) => return Poll::Ready(Err(Fault::Cut)),
                     Poll::Ready(None) => upload.end(&mut line.write),

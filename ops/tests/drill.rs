@@ -148,8 +148,8 @@ fn a_site_lost_under_load_costs_no_request() {
                 ledger.to_str().unwrap(),
             ],
         );
-        let report: Value =
-            serde_json::from_slice(&output.stdout).expect(&String::from_utf8_lossy(&output.stderr));
+        let report: Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
         // What hangs on the speed of this machine is for the drill to judge;
         // what is lost or not is not.
         for claim in report["hypothesis"].as_array().unwrap() {

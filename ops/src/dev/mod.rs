@@ -21,6 +21,7 @@ pub mod http;
 mod news;
 pub mod plan;
 mod process;
+mod site;
 pub mod state;
 mod supervisor;
 mod voice;
@@ -43,8 +44,9 @@ pub use process::{die_with_parent, stop_signal};
 use self::{
     child::Recipe,
     plan::{MAX_REPLICAS, MAX_SITES, MODELS, Plan, SitePlan, local, ports_needed},
+    site::{Process, SiteProcesses},
     state::{SiteState, State},
-    supervisor::{Process, SiteProcesses, Supervisor},
+    supervisor::Supervisor,
     voice::Voice,
 };
 use crate::cli::Output;

@@ -25,9 +25,10 @@ use tokio::{
 };
 
 use super::{
-    child::{Recipe, ending, send},
+    child::{ending, send},
     fault::{Desk, Fault, Known, Mode, Refused, Wanted},
-    state::{FILE, FaultState, ProcessState, SiteState, State, Status},
+    site::{Process, SiteProcesses},
+    state::{FILE, FaultState, SiteState, State, Status},
     voice::Voice,
 };
 
@@ -41,36 +42,6 @@ pub enum Command {
     Renew(u64, oneshot::Sender<Option<FaultState>>),
     /// Give the site back.
     End(u64, oneshot::Sender<Option<FaultState>>),
-}
-
-/// One process and how it is.
-pub struct Process {
-    recipe: Recipe,
-    pid: Option<u32>,
-    status: Status,
-    restarts: u32,
-    restart_at: Option<Instant>,
-}
-
-impl Process {
-    /// One that does not run yet.
-    pub fn new(recipe: Recipe) -> Self {
-        Self {
-            recipe,
-            pid: None,
-            status: Status::Dead,
-            restarts: 0,
-            restart_at: None,
-        }
-    }
-}
-
-/// One site's processes, and what is known of it without them.
-pub struct SiteProcesses {
-    /// The site as documented, without processes.
-    pub about: SiteState,
-    /// The gateway first.
-    pub processes: Vec<Process>,
 }
 
 /// Which process ended, and how.
@@ -313,7 +284,7 @@ impl Supervisor {
                     .sites
                     .iter()
                     .filter(|site| !site.about.edge)
-                    .map(known)
+                    .map(SiteProcesses::known)
                     .collect();
                 let begun = self.desk.begin(&wanted, &known, now);
                 if let Ok(fault) = &begun {
@@ -383,7 +354,7 @@ impl Supervisor {
     fn state(&self) -> State {
         let now = Instant::now();
         let sites = self.sites.iter().map(|site| SiteState {
-            processes: site.processes.iter().map(process).collect(),
+            processes: site.processes.iter().map(Process::state).collect(),
             ..site.about.clone()
         });
         let fault = self.desk.fault().map(|fault| document(fault, now));
@@ -412,27 +383,6 @@ impl Supervisor {
                 &format!("cannot write {}: {error}", path.display()),
             );
         }
-    }
-}
-
-fn known(site: &SiteProcesses) -> Known {
-    let runs = |it: &Process| it.status == Status::Running && it.pid.is_some();
-    let live = site.processes.first().is_some_and(runs) && site.processes.iter().skip(1).any(runs);
-    Known {
-        site: site.about.name.clone(),
-        live,
-    }
-}
-
-fn process(it: &Process) -> ProcessState {
-    ProcessState {
-        name: it.recipe.name.clone(),
-        pid: it.pid,
-        status: it.status,
-        address: it.recipe.address.clone(),
-        restarts: it.restarts,
-        log: it.recipe.log.clone(),
-        journal: it.recipe.journal.clone(),
     }
 }
 

@@ -21,9 +21,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    latency::{Sample, back_at, phase, threshold_ms, without_stalls},
-    ledger::{End, Entry, Ledger, Shape},
+    latency::{back_at, phase, threshold_ms, without_stalls},
+    ledger::{Ledger, Shape},
     load::Load,
+    reading::{SETTLE_MS, baseline, first_error, first_reroute, recovered, samples},
     record::{Record, millis},
     report::{Moment, Report, Settings, Verdict},
     site::{Refusal, Supervisor},
@@ -44,6 +45,8 @@ const CONNECT: Duration = Duration::from_secs(10);
 const RETURN: Duration = Duration::from_secs(30);
 /// Requests that are left at the end may take this long.
 const LAST: Duration = Duration::from_secs(30);
+/// The load goes on for this long after the site is back.
+const WATCH_MS: u64 = 3000;
 /// How often the client's view of the site is looked at.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -202,7 +205,11 @@ impl DcLoss {
         let _back_or_not = timeout(RETURN, abort.run_until_cancelled(back)).await;
         let settled = async {
             let until = moments.back.unwrap_or(0) + WATCH_MS;
-            let known = || record.read(|ledger| recovered(ledger, moments, record.now_ms()));
+            let known = || {
+                record.read(|ledger| {
+                    recovered(ledger, moments.fault, moments.restored, record.now_ms())
+                })
+            };
             while record.now_ms() < until || known().is_none() {
                 sleep(LOOK * 10).await;
             }
@@ -345,61 +352,6 @@ impl DcLoss {
             self.supervisor.0,
         )
     }
-}
-
-/// The load goes on for this long after the site is back.
-const WATCH_MS: u64 = 3000;
-/// Connections warm up for this long; it is not part of the baseline.
-const SETTLE_MS: u64 = 1000;
-
-fn samples(ledger: &Ledger) -> Vec<Sample> {
-    let unary = ledger.entries().filter(|entry| entry.shape == Shape::Unary);
-    let took = |entry: &Entry| match &entry.outcome {
-        Some((ended_ms, End::Ok { .. })) => Some(Sample {
-            at_ms: entry.intent_ms,
-            took_ms: ended_ms.saturating_sub(entry.intent_ms),
-        }),
-        _ => None,
-    };
-    unary.filter_map(took).collect()
-}
-
-fn baseline(samples: &[Sample], fault_ms: u64) -> Option<u64> {
-    phase("", samples, SETTLE_MS, fault_ms).p99_ms
-}
-
-/// When the p99 was back after the restore, as far as is known now.
-fn recovered(ledger: &Ledger, moments: &Moments, now_ms: u64) -> Option<u64> {
-    let samples = without_stalls(&samples(ledger), ledger.stalls());
-    let threshold = threshold_ms(baseline(&samples, moments.fault?)?);
-    back_at(&samples, moments.restored?, now_ms, threshold)
-}
-
-/// When the first attempt failed after the fault.
-fn first_error(ledger: &Ledger, fault_ms: Option<u64>) -> Option<u64> {
-    let fault_ms = fault_ms?;
-    let failed = ledger
-        .entries()
-        .flat_map(|entry| &entry.sends)
-        .filter(|send| send.cause.is_some());
-    let broken = ledger.entries().filter(|entry| entry.is_broken_stream());
-    let broken = broken.filter_map(|entry| entry.outcome.as_ref().map(|(ended_ms, _)| *ended_ms));
-    failed
-        .map(|send| send.until_ms)
-        .chain(broken)
-        .filter(|at| *at >= fault_ms)
-        .min()
-}
-
-/// When the first request went to another gateway after that.
-fn first_reroute(ledger: &Ledger, fault_ms: Option<u64>) -> Option<u64> {
-    let fault_ms = fault_ms?;
-    let moved =
-        |pair: &[super::ledger::Send]| (pair[0].proxy != pair[1].proxy).then_some(pair[1].at_ms);
-    let all = ledger
-        .entries()
-        .flat_map(|entry| entry.sends.windows(2).filter_map(moved));
-    all.filter(|at| *at >= fault_ms).min()
 }
 
 async fn connected(client: &Client) -> Result<(), Broken> {

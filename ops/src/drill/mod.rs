@@ -8,6 +8,7 @@ mod dc_loss;
 mod latency;
 mod ledger;
 mod load;
+mod reading;
 mod record;
 mod report;
 mod site;

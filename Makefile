@@ -40,8 +40,8 @@ lint: ## Check format, clippy and documentation, warnings denied
 
 .PHONY: bench
 bench: bench-env ## Measure the gateway beside nginx and HAProxy
-	$(CARGO) build --release --locked --workspace
-	$(TARGET)/release/tradewind bench gateway $(ARGS)
+	$(CARGO) build --profile dist --locked --package ops
+	$(TARGET)/dist/tradewind bench gateway $(ARGS)
 
 .PHONY: test-env
 test-env: $(VENV_STAMP) ## Fetch what the tests need, and no more

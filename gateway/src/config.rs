@@ -31,7 +31,8 @@ pub struct Config {
     /// Largest request body; a larger one is answered 413.
     #[schemars(with = "String")]
     pub body_limit: ByteSize,
-    /// Largest request head, 8 KiB to 1 MiB; a larger one is answered 431.
+    /// Largest request head, 8 KiB to 1 MiB; a larger one is answered 431. It is
+    /// also how much of a body one read takes, so a large value costs memory.
     #[schemars(with = "String")]
     pub header_limit: ByteSize,
     /// Longest silence of a client in the middle of its own request.
@@ -187,9 +188,9 @@ impl Default for Config {
             limits: Limits::default(),
             limit_cap: Duration::from_secs(3600),
             body_limit: ByteSize::mib(32),
-            header_limit: ByteSize::kib(64),
+            header_limit: ByteSize::kib(16),
             client_idle: Duration::from_secs(10),
-            replay_memory: ByteSize::mib(256),
+            replay_memory: ByteSize::mib(192),
             connections: NonZeroUsize::new(16_384).unwrap_or(NonZeroUsize::MIN),
             in_flight: NonZeroU32::new(256).unwrap_or(NonZeroU32::MIN),
             retry: Retry::default(),

@@ -21,14 +21,12 @@ mod cli;
 mod config;
 mod dev;
 mod drill;
+mod memory;
 mod replica;
 mod serve;
 mod status;
 mod telemetry;
 mod wire;
-
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Threads of the control runtime: registry, subscriptions, admin listener.
 const CONTROL_THREADS: usize = 2;

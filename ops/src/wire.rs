@@ -37,6 +37,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     admin::{Admin, Facts},
     config::{Config, Role},
+    memory,
 };
 use records::Records;
 use roles::Roles;
@@ -170,6 +171,11 @@ impl Process {
             let serving = serving.clone();
             roles.start(GATEWAY, async move { Ok(gateway.run(serving).await?) });
         }
+        let ending = rest.clone();
+        roles.start("memory", async move {
+            memory::give_back(ending).await;
+            Ok(())
+        });
         let ending = rest.clone();
         roles.start("admin", async move {
             admin.run(facts, ending).await;

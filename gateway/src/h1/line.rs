@@ -117,7 +117,10 @@ impl Line {
         .await
     }
 
+    /// Reads more, up to `room` bytes. No buffer is taken before there is
+    /// something to put into it: many lines wait for long.
     fn poll_read(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
+        ready!(self.stream.poll_read_ready(cx))?;
         self.read.reserve(room);
         poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.read)
     }

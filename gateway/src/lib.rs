@@ -5,6 +5,7 @@ mod body;
 mod budget;
 mod call;
 mod cause;
+mod closing;
 pub mod config;
 mod core;
 mod deadline;

@@ -13,6 +13,7 @@
 
 use std::{
     convert::Infallible,
+    future::poll_fn,
     net::{SocketAddr, TcpListener as StdListener},
     pin::pin,
     rc::Rc,
@@ -20,6 +21,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    task::Poll,
     time::Duration,
 };
 
@@ -40,6 +42,7 @@ use tower::Service;
 use crate::{
     Error,
     call::{Call, Refusal, Reply},
+    closing::{Closing, Notice, Stage},
     entry::Entry,
     pool::OnCore,
     socket::{Conduct, Socket},
@@ -99,7 +102,7 @@ pub(crate) async fn serve<S>(
     let grace = entry.config.drain_grace;
     let room = Arc::new(Semaphore::new(most));
     let open = TaskTracker::new();
-    let cut = CancellationToken::new();
+    let closing = Closing::new();
     let protocol = Rc::new(protocol(&entry));
     let accepting = async {
         loop {
@@ -118,8 +121,7 @@ pub(crate) async fn serve<S>(
             let conversation = Conversation {
                 entry: Rc::clone(&entry),
                 protocol: Rc::clone(&protocol),
-                stop: stop.clone(),
-                cut: cut.clone(),
+                notice: closing.notice(),
             };
             let (stack, counted) = (stack.clone(), Counted::new(&connections));
             open.spawn_local(async move {
@@ -130,13 +132,14 @@ pub(crate) async fn serve<S>(
     };
     stop.run_until_cancelled(accepting).await;
     drop(listener);
+    closing.advance(Stage::Draining);
     open.close();
     if tokio::time::timeout(grace, open.wait()).await.is_err() {
         tracing::warn!(
             connections = open.len(),
             "the grace is over; connections are cut"
         );
-        cut.cancel();
+        closing.advance(Stage::Cut);
         open.wait().await;
     }
 }
@@ -164,8 +167,7 @@ fn protocol(entry: &Entry) -> auto::Builder<OnCore> {
 struct Conversation {
     entry: Rc<Entry>,
     protocol: Rc<auto::Builder<OnCore>>,
-    stop: CancellationToken,
-    cut: CancellationToken,
+    notice: Notice,
 }
 
 impl Conversation {
@@ -194,17 +196,18 @@ impl Conversation {
             self.protocol
                 .serve_connection(TokioIo::new(socket), service)
         );
-        let ended = tokio::select! {
-            biased;
-            () = self.stop.cancelled() => {
+        let mut draining = false;
+        let ended = poll_fn(|cx| {
+            if !draining && self.notice.poll(cx, Stage::Draining).is_ready() {
+                draining = true;
                 connection.as_mut().graceful_shutdown();
-                tokio::select! {
-                    ended = connection => ended,
-                    () = self.cut.cancelled() => Ok(()),
-                }
             }
-            ended = connection.as_mut() => ended,
-        };
+            if draining && self.notice.poll(cx, Stage::Cut).is_ready() {
+                return Poll::Ready(Ok(()));
+            }
+            connection.as_mut().poll(cx)
+        })
+        .await;
         if let Err(error) = ended {
             tracing::debug!(error = &*error, %client, "a connection ended early");
         }

@@ -10,7 +10,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    fmt::{self, Write as _},
+    fmt,
     rc::Rc,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -282,20 +282,26 @@ impl Record {
         if let Some(reason) = inner.reason {
             headers.insert(REASON, HeaderValue::from_static(reason.as_str()));
         }
-        let mut list = String::with_capacity(48);
+        let mut list = String::with_capacity(64);
         for attempt in &inner.attempts {
-            let separator = if list.is_empty() { "" } else { ", " };
+            if !list.is_empty() {
+                list.push_str(", ");
+            }
             let ms = attempt.took.unwrap_or_default().as_millis();
-            // Writing to a string cannot fail.
-            let _ = write!(
-                list,
-                "{separator}{};{};{ms}",
+            let mut digits = itoa::Buffer::new();
+            for part in [
                 attempt.target.label(),
-                attempt.cause
-            );
+                ";",
+                attempt.cause,
+                ";",
+                digits.format(ms),
+            ] {
+                list.push_str(part);
+            }
         }
         if let Some(theirs) = headers.get(&ATTEMPTS).and_then(|list| list.to_str().ok()) {
-            let _ = write!(list, ", {theirs}");
+            list.push_str(", ");
+            list.push_str(theirs);
         }
         if let Ok(list) = HeaderValue::try_from(list) {
             headers.insert(ATTEMPTS, list);

@@ -46,6 +46,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 const TRY_ANYWAY_EVERY: u32 = 20;
 /// A 429 is waited out within the request only if it asks for no more.
 const MAX_WAIT: Duration = Duration::from_secs(5);
+/// One that said 429 is left alone as long as it asked for, but no longer.
+const MAX_COOL_DOWN: Duration = Duration::from_secs(120);
 /// Without a `Retry-After`, one that said 429 is left alone for this long.
 const COOL_DOWN: Duration = Duration::from_millis(250);
 
@@ -177,7 +179,7 @@ impl Router {
         let wait = failed.retry_after;
         if cause.as_str() == "429" {
             // One more: the clock counts whole milliseconds, and never early.
-            let until = self.now_ms() + ms(wait.unwrap_or(COOL_DOWN).min(MAX_WAIT)) + 1;
+            let until = self.now_ms() + ms(wait.unwrap_or(COOL_DOWN).min(MAX_COOL_DOWN)) + 1;
             target.not_before_ms.store(until, Ordering::Relaxed);
         }
         past.last = Some(failed);

@@ -46,8 +46,9 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 const TRY_ANYWAY_EVERY: u32 = 20;
 /// A 429 is waited out within the request only if it asks for no more.
 const MAX_WAIT: Duration = Duration::from_secs(5);
-/// One that said 429 is left alone as long as it asked for, but no longer.
-const MAX_COOL_DOWN: Duration = Duration::from_secs(120);
+/// One that said 429 is left alone by everybody as long as it asked for, but no
+/// longer: the limit may be one caller's, and the others must not pay for it.
+const MAX_COOL_DOWN: Duration = Duration::from_secs(5);
 /// Without a `Retry-After`, one that said 429 is left alone for this long.
 const COOL_DOWN: Duration = Duration::from_millis(250);
 

@@ -29,7 +29,9 @@ impl Address {
     /// taken as such, and one `/` at the end is dropped.
     pub fn new(text: impl AsRef<str>) -> Result<Self, AddressError> {
         let text = text.as_ref();
-        let refused = || AddressError { text: text.to_owned() };
+        let refused = || AddressError {
+            text: text.to_owned(),
+        };
         let rest = text.strip_prefix(SCHEME).unwrap_or(text);
         let rest = rest.strip_suffix('/').unwrap_or(rest);
         let authority: Authority = rest.parse().map_err(|_| refused())?;
@@ -110,7 +112,11 @@ mod tests {
 
     #[test]
     fn origins_are_normalised() {
-        for text in ["http://10.0.0.1:8000", "http://10.0.0.1:8000/", "10.0.0.1:8000"] {
+        for text in [
+            "http://10.0.0.1:8000",
+            "http://10.0.0.1:8000/",
+            "10.0.0.1:8000",
+        ] {
             let address = Address::new(text).unwrap();
             assert_eq!(address.as_str(), "http://10.0.0.1:8000");
             assert_eq!(address.authority(), "10.0.0.1:8000");
@@ -120,7 +126,16 @@ mod tests {
 
     #[test]
     fn what_is_not_an_origin_is_refused() {
-        for text in ["", "host", "http://host", "http://h:0", "h:99999", "http://h:1/path", "https://h:1", "u@h:1"] {
+        for text in [
+            "",
+            "host",
+            "http://host",
+            "http://h:0",
+            "h:99999",
+            "http://h:1/path",
+            "https://h:1",
+            "u@h:1",
+        ] {
             assert!(Address::new(text).is_err(), "{text}");
         }
     }

@@ -67,14 +67,22 @@ impl Life {
     /// The first word of a process that started now, by the wall clock.
     #[must_use]
     pub fn begin() -> Self {
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        Self { incarnation: u64::try_from(since.as_millis()).unwrap_or(u64::MAX), version: 0 }
+        let since = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap_or_default();
+        Self {
+            incarnation: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+            version: 0,
+        }
     }
 
     /// The next word of the same process.
     #[must_use]
     pub fn next(self) -> Self {
-        Self { version: self.version + 1, ..self }
+        Self {
+            version: self.version + 1,
+            ..self
+        }
     }
 }
 

@@ -29,9 +29,15 @@ pub enum NameError {
 
 fn check(text: &str, max: usize) -> Result<(), NameError> {
     if text.is_empty() || text.len() > max {
-        return Err(NameError::Length { len: text.len(), max });
+        return Err(NameError::Length {
+            len: text.len(),
+            max,
+        });
     }
-    match text.chars().find(|c| !(c.is_ascii_alphanumeric() || "._-:/@+".contains(*c))) {
+    match text
+        .chars()
+        .find(|c| !(c.is_ascii_alphanumeric() || "._-:/@+".contains(*c)))
+    {
         Some(found) => Err(NameError::Character { found }),
         None => Ok(()),
     }
@@ -145,7 +151,12 @@ mod tests {
 
     #[test]
     fn model_names_of_the_field_are_names() {
-        for name in ["gpt-4o", "meta-llama/Llama-3.1-8B-Instruct", "qwen2.5:7b", "org/base@lora+v2"] {
+        for name in [
+            "gpt-4o",
+            "meta-llama/Llama-3.1-8B-Instruct",
+            "qwen2.5:7b",
+            "org/base@lora+v2",
+        ] {
             assert_eq!(Application::new(name).unwrap().as_str(), name);
         }
     }
@@ -156,6 +167,9 @@ mod tests {
             assert_eq!(Application::new(text), Err(NameError::Character { found }));
         }
         assert_eq!(Site::new(""), Err(NameError::Length { len: 0, max: 64 }));
-        assert_eq!(Site::new("x".repeat(65)), Err(NameError::Length { len: 65, max: 64 }));
+        assert_eq!(
+            Site::new("x".repeat(65)),
+            Err(NameError::Length { len: 65, max: 64 })
+        );
     }
 }

@@ -109,7 +109,10 @@ impl Event {
     #[must_use]
     pub fn at(&self) -> Cursor {
         match self {
-            Self::Reset { at, .. } | Self::Put { at, .. } | Self::Delete { at, .. } | Self::Progress { at } => *at,
+            Self::Reset { at, .. }
+            | Self::Put { at, .. }
+            | Self::Delete { at, .. }
+            | Self::Progress { at } => *at,
         }
     }
 }

@@ -9,7 +9,8 @@ use crate::{Application, Cursor, Endpoint, Key, Kind};
 pub struct Snapshot {
     pub(crate) at: Option<Cursor>,
     pub(crate) endpoints: HashMap<Key, Arc<Endpoint>, foldhash::fast::FixedState>,
-    pub(crate) by_application: HashMap<Application, Arc<[Arc<Endpoint>]>, foldhash::fast::FixedState>,
+    pub(crate) by_application:
+        HashMap<Application, Arc<[Arc<Endpoint>]>, foldhash::fast::FixedState>,
     pub(crate) content_hash: u64,
 }
 
@@ -30,17 +31,23 @@ impl Snapshot {
     /// The replicas and peers that serve `application`, by key.
     #[must_use]
     pub fn serving(&self, application: &str) -> &[Arc<Endpoint>] {
-        self.by_application.get(application).map_or(&[], |endpoints| endpoints)
+        self.by_application
+            .get(application)
+            .map_or(&[], |endpoints| endpoints)
     }
 
     /// Every application somebody serves, with its endpoints, in no order.
     pub fn applications(&self) -> impl Iterator<Item = (&Application, &[Arc<Endpoint>])> {
-        self.by_application.iter().map(|(name, endpoints)| (name, &**endpoints))
+        self.by_application
+            .iter()
+            .map(|(name, endpoints)| (name, &**endpoints))
     }
 
     /// Every endpoint of `kind`, in no order.
     pub fn of_kind(&self, kind: Kind) -> impl Iterator<Item = &Arc<Endpoint>> {
-        self.endpoints.values().filter(move |endpoint| endpoint.kind == kind)
+        self.endpoints
+            .values()
+            .filter(move |endpoint| endpoint.kind == kind)
     }
 
     /// Every endpoint, in no order.

@@ -12,7 +12,7 @@
 //! ```
 //!
 //! Invariants:
-//! 1. A `Config` that came out of [`load`] or [`parse`] has been validated.
+//! 1. A `Config` that came out of [`load()`] or [`parse`] has been validated.
 //! 2. No error, and nothing a `Config` prints, holds the text of a secret.
 //! 3. Every key has a default that suits a laptop, but for the entries of lists.
 

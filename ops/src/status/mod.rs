@@ -171,7 +171,7 @@ fn admins(value: &serde_json::Value, all: &mut Vec<Address>) {
             for (key, value) in entries {
                 match value.as_str().map(Address::new) {
                     Some(Ok(address)) if key == "admin" && !all.contains(&address) => {
-                        all.push(address)
+                        all.push(address);
                     }
                     _ => admins(value, all),
                 }

@@ -8,17 +8,21 @@
 //! Invariant: every request that was read is told exactly once, whatever
 //! happens to it.
 
+mod line;
+
 use std::{
     cell::{Cell, RefCell},
     fmt,
     rc::Rc,
     sync::{Arc, atomic::Ordering},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use discovery_client::{Application, Site};
 use federation::plan::Reason;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
+
+use line::Line;
 
 use crate::{
     access::Access,
@@ -256,56 +260,64 @@ impl Record {
     }
 
     /// Puts what the caller is told of the request into the answer's `headers`.
+    ///
+    /// What a peer's gateway says there is kept and added to; what a replica
+    /// says is not believed.
     pub(crate) fn stamp(&self, headers: &mut HeaderMap) {
         let inner = self.inner.borrow();
-        let remote = headers
-            .get(&OVERHEAD)
-            .and_then(|us| us.to_str().ok()?.parse().ok())
-            .unwrap_or(0);
+        let last = inner.attempts.last();
+        let peer = last.is_some_and(|last| last.target.is_peer());
+        let said = |name: HeaderName| headers.get(name).filter(|_| peer)?.to_str().ok();
+        let remote = said(OVERHEAD).and_then(|us| us.parse().ok()).unwrap_or(0);
+        let mut list = inner.attempts_so_far();
+        if let Some(theirs) = said(ATTEMPTS) {
+            list.push_str(", ");
+            list.push_str(theirs);
+        }
         self.remote_overhead_us.set(remote);
         let own = self.arrived.elapsed().saturating_sub(inner.waited);
-        let overhead_us = u64::try_from(own.as_micros())
-            .unwrap_or(u64::MAX)
-            .saturating_add(remote);
+        let own_us = u64::try_from(own.as_micros()).unwrap_or(u64::MAX);
         headers.reserve(6);
         headers.insert(REQUEST_ID, self.id.clone());
-        if !headers.contains_key(&SITE) {
+        headers.insert(OVERHEAD, HeaderValue::from(own_us.saturating_add(remote)));
+        if !(peer && headers.contains_key(&SITE)) {
             headers.insert(SITE, self.scribe.site.clone());
         }
-        headers.insert(OVERHEAD, HeaderValue::from(overhead_us));
-        let Some(last) = inner.attempts.last() else {
-            return;
-        };
-        if !headers.contains_key(&REPLICA) && last.cause == "ok" {
+        let Some(last) = last else { return };
+        if last.cause != "ok" {
+            headers.remove(&REPLICA);
+        } else if !(peer && headers.contains_key(&REPLICA)) {
             headers.insert(REPLICA, last.target.label.clone());
         }
         if let Some(reason) = inner.reason {
             headers.insert(REASON, HeaderValue::from_static(reason.as_str()));
         }
+        if let Ok(list) = HeaderValue::try_from(list) {
+            headers.insert(ATTEMPTS, list);
+        }
+    }
+}
+
+impl Inner {
+    /// Each attempt as `site/id;cause;ms`.
+    fn attempts_so_far(&self) -> String {
         let mut list = String::with_capacity(64);
-        for attempt in &inner.attempts {
-            if !list.is_empty() {
-                list.push_str(", ");
-            }
-            let ms = attempt.took.unwrap_or_default().as_millis();
+        for attempt in &self.attempts {
             let mut digits = itoa::Buffer::new();
+            let ms = digits.format(attempt.took.unwrap_or_default().as_millis());
+            let separator = if list.is_empty() { "" } else { ", " };
             for part in [
+                separator,
                 attempt.target.label(),
                 ";",
                 attempt.cause,
                 ";",
-                digits.format(ms),
+                ms,
             ] {
                 list.push_str(part);
             }
         }
-        if let Some(theirs) = headers.get(&ATTEMPTS).and_then(|list| list.to_str().ok()) {
-            list.push_str(", ");
-            list.push_str(theirs);
-        }
-        if let Ok(list) = HeaderValue::try_from(list) {
-            headers.insert(ATTEMPTS, list);
-        }
+        list
     }
 }
 
@@ -350,93 +362,6 @@ impl Drop for Record {
         self.scribe
             .access
             .line(|out| line.write(out, &self.scribe.here, inner, self.remote_overhead_us.get()));
-    }
-}
-
-/// What an access line says beside the record's inside.
-struct Line<'a> {
-    record_id: &'a HeaderValue,
-    method: &'a Method,
-    uri: &'a Uri,
-    took: Duration,
-    overhead: Duration,
-    status: u16,
-    outcome: Outcome,
-}
-
-impl Line<'_> {
-    /// One JSON object, written by hand: it is the most frequent thing a gateway
-    /// writes. Names and labels are of an alphabet that needs no quoting.
-    fn write(&self, out: &mut Vec<u8>, here: &Site, inner: &Inner, remote_us: u64) {
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
-        let last = inner.attempts.last();
-        let mut object = Object { out, begun: false };
-        object.number("at_ms", since_epoch.unwrap_or_default().as_millis());
-        object.word("request_id", self.record_id.as_bytes());
-        object.word("site", here.as_str());
-        object.word(
-            "application",
-            inner.application.as_ref().map_or("", Application::as_str),
-        );
-        object.word("method", self.method.as_str());
-        object.text("path", self.uri.path());
-        object.number("status", u128::from(self.status));
-        object.word("outcome", self.outcome.as_str());
-        object.raw("stream", if inner.streaming { "true" } else { "false" });
-        object.number("attempts", inner.attempts.len() as u128);
-        object.word("replica", last.map_or("", |last| last.target.label()));
-        object.word("cause", last.map_or("", |last| last.cause));
-        object.word("reason", inner.reason.map_or("", Reason::as_str));
-        object.word("code", inner.code.unwrap_or_default());
-        object.number("duration_us", self.took.as_micros());
-        object.number(
-            "first_byte_us",
-            inner.first_byte.unwrap_or_default().as_micros(),
-        );
-        object.number("overhead_us", self.overhead.as_micros());
-        object.number("remote_overhead_us", u128::from(remote_us));
-        object.number("bytes_in", u128::from(inner.bytes_in));
-        object.number("bytes_out", u128::from(inner.bytes_out));
-        object.out.push(b'}');
-    }
-}
-
-/// A JSON object as it is written.
-struct Object<'a> {
-    out: &'a mut Vec<u8>,
-    begun: bool,
-}
-
-impl Object<'_> {
-    fn key(&mut self, key: &str) {
-        let open: &[u8] = if self.begun { b",\"" } else { b"{\"" };
-        self.begun = true;
-        self.out.extend_from_slice(open);
-        self.out.extend_from_slice(key.as_bytes());
-        self.out.extend_from_slice(b"\":");
-    }
-
-    fn raw(&mut self, key: &str, value: &str) {
-        self.key(key);
-        self.out.extend_from_slice(value.as_bytes());
-    }
-
-    fn number(&mut self, key: &str, value: u128) {
-        self.raw(key, itoa::Buffer::new().format(value));
-    }
-
-    /// A string that needs no quoting.
-    fn word(&mut self, key: &str, value: impl AsRef<[u8]>) {
-        self.key(key);
-        self.out.push(b'"');
-        self.out.extend_from_slice(value.as_ref());
-        self.out.push(b'"');
-    }
-
-    fn text(&mut self, key: &str, value: &str) {
-        self.key(key);
-        // Strings always serialise, and a vector takes everything.
-        let _ = serde_json::to_writer(&mut *self.out, value);
     }
 }
 

@@ -22,6 +22,23 @@ async fn says(answer: &'static str) -> (Stage, Replica) {
     (Plan::at("east").replica(&replica).start(), replica)
 }
 
+#[tokio::test(flavor = "local")]
+async fn a_replica_is_not_believed_about_itself() {
+    let (stage, _replica) = says(
+        "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nx-tw-site: moon\r\nx-tw-replica: moon/r9\r\n\
+         x-tw-attempts: moon/r9;ok;1\r\nx-tw-overhead-us: 99999999\r\nx-tw-reason: luck\r\n\r\nhi",
+    )
+    .await;
+    let answer = ask(stage.address, get("/app/x")).await;
+    assert_eq!(answer.header("x-tw-site"), Some("east"));
+    assert_eq!(answer.header("x-tw-replica"), Some("east/r1"));
+    assert_eq!(answer.header("x-tw-reason"), Some("local"));
+    assert_eq!(answer.attempts(), ["east/r1;ok"]);
+    let overhead: u64 = answer.header("x-tw-overhead-us").unwrap().parse().unwrap();
+    assert!(overhead < 99_999_999);
+    stage.end().await;
+}
+
 fn get(path: &str) -> Ask {
     Ask::new(Method::GET, path, "")
 }

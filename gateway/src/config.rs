@@ -93,7 +93,8 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connect: Duration::from_secs(1),
+            // One lost SYN costs a second and must not cost the attempt.
+            connect: Duration::from_secs(2),
             first_byte: Duration::from_secs(120),
             first_token: Duration::from_secs(120),
             between_tokens: Duration::from_secs(60),

@@ -32,7 +32,7 @@ use crate::{
     download::Download,
     fleet::{Clock, Target},
     flow::{Flow, InFlight, Pace, Source},
-    h1::{self, Fault, Reading},
+    h1::{self, Fault, Line, Reading},
     hop,
     pool::{Connection, Pool},
     render::REFUSED,
@@ -119,10 +119,7 @@ impl Dispatch {
             deadline,
         };
         match attempt.run(in_flight, context, fresh).await {
-            Ok(reply) => {
-                target.breaker.success(self.clock.ms(Instant::now()));
-                Ok(reply)
-            }
+            Ok(reply) => Ok(reply),
             Err(failed) => {
                 let now = Instant::now();
                 call.record.attempted(failed.cause.as_str(), now);
@@ -156,7 +153,7 @@ struct Begun {
 /// An answer as far as it was held back.
 enum Held {
     /// All of it.
-    Whole(Bytes),
+    Whole(Bytes, Option<Line>),
     /// The beginning, and the rest to come.
     Begun(Box<Begun>),
 }
@@ -190,7 +187,12 @@ impl Attempt<'_> {
         let held = self.hold(&headers, body, failure.is_none()).await?;
         let now = Instant::now();
         let body = match held {
-            Held::Whole(bytes) => ReplyBody::whole(bytes),
+            Held::Whole(bytes, line) => {
+                if let Some(line) = line {
+                    dispatch.pool.put(target.serial, line, now);
+                }
+                ReplyBody::whole(bytes)
+            }
             Held::Begun(begun) => {
                 let Begun {
                     first,
@@ -225,10 +227,10 @@ impl Attempt<'_> {
             });
         }
         call.record.attempted("ok", now);
+        let now_ms = dispatch.clock.ms(now);
+        target.breaker.success(now_ms);
         let took = now.duration_since(self.began);
-        target
-            .load
-            .observe(took.as_secs_f64() * 1e6, dispatch.clock.ms(now));
+        target.load.observe(took.as_secs_f64() * 1e6, now_ms);
         Ok(reply)
     }
 
@@ -387,10 +389,10 @@ impl Attempt<'_> {
                 return Ok(begun(Some(many.freeze()), body, None));
             }
         }
-        if let Some(line) = body.line() {
-            self.dispatch.pool.put(self.target.serial, line);
-        }
-        Ok(Held::Whole(one.unwrap_or_else(|| many.freeze())))
+        Ok(Held::Whole(
+            one.unwrap_or_else(|| many.freeze()),
+            body.line(),
+        ))
     }
 
     fn pace(&self) -> Pace {

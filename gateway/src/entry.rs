@@ -1,10 +1,6 @@
 //! From a request to an answer: read, ask the stack, render.
 
-use std::{
-    rc::Rc,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -138,14 +134,9 @@ impl Entry {
 
     /// The application that the body names, as the registry knows it.
     async fn named(&self, body: &Upload, record: &Record) -> Result<Application, Refusal> {
-        let waiting = Instant::now();
-        let peeked = body.peek(&self.sweep).await;
-        // Scanning takes a microsecond a kilobyte; what is longer is the
-        // client's sending.
-        let took = waiting.elapsed();
-        if took > Duration::from_micros(50) {
-            record.waited(took);
-        }
+        let mut waited = Duration::ZERO;
+        let peeked = body.peek(&self.sweep, &mut waited).await;
+        record.waited(waited);
         record.uploaded(body.read());
         let model = peeked?.model.ok_or(Refusal::NoModel)?;
         if let Some((application, _)) = self.fleet.load().offer(&model) {

@@ -318,7 +318,9 @@ impl Flow {
         self.phase = Phase::Over;
         self.pace.alarm.clear();
         if let Some(line) = self.source.rest.line() {
-            self.source.pool.put(self.source.in_flight.0.serial, line);
+            self.source
+                .pool
+                .put(self.source.in_flight.0.serial, line, Instant::now());
         }
     }
 }

@@ -122,11 +122,11 @@ impl Pool {
     }
 
     /// Takes a replica's connection back after its answer was read to the end.
-    pub(crate) fn put(&self, serial: u64, line: Line) {
+    pub(crate) fn put(&self, serial: u64, line: Line, now: Instant) {
         let mut lanes = self.lanes.borrow_mut();
         let idle = &mut lanes.entry(serial).or_default().idle;
         if idle.len() < MAX_IDLE {
-            idle.push((line, Instant::now()));
+            idle.push((line, now));
         }
     }
 

@@ -275,7 +275,8 @@ impl Record {
             list.push_str(theirs);
         }
         self.remote_overhead_us.set(remote);
-        let own = self.arrived.elapsed().saturating_sub(inner.waited);
+        let first_byte = inner.first_byte.unwrap_or_default();
+        let own = first_byte.saturating_sub(inner.waited);
         let own_us = u64::try_from(own.as_micros()).unwrap_or(u64::MAX);
         headers.reserve(6);
         headers.insert(REQUEST_ID, self.id.clone());

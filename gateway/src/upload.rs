@@ -173,13 +173,17 @@ impl Upload {
     }
 
     /// Reads until `model` is known or the body ends, and leaves the scanner in
-    /// place for the rest.
+    /// place for the rest. `waited` grows by the time the caller took.
     ///
     /// # Errors
     /// [`UploadError`] if the body cannot be read or routed.
-    pub(crate) async fn peek(&self, sweep: &Rc<Sweep>) -> Result<Peeked, UploadError> {
+    pub(crate) async fn peek(
+        &self,
+        sweep: &Rc<Sweep>,
+        waited: &mut Duration,
+    ) -> Result<Peeked, UploadError> {
         let mut scan = Peek::default();
-        while let Some(piece) = std::future::poll_fn(|cx| self.poll_next(cx, sweep)).await? {
+        while let Some(piece) = self.next(sweep, waited).await? {
             scan.feed(&piece)?;
             if scan.model().is_some() {
                 break;
@@ -195,6 +199,24 @@ impl Upload {
         };
         source.scan = source.rest.is_some().then_some(scan);
         Ok(peeked)
+    }
+
+    async fn next(
+        &self,
+        sweep: &Rc<Sweep>,
+        waited: &mut Duration,
+    ) -> Result<Option<Bytes>, UploadError> {
+        let mut since = None;
+        let polled = std::future::poll_fn(|cx| {
+            let polled = self.poll_next(cx, sweep);
+            if polled.is_pending() {
+                since.get_or_insert_with(Instant::now);
+            }
+            polled
+        })
+        .await;
+        *waited += since.map_or(Duration::ZERO, |since| since.elapsed());
+        polled
     }
 
     /// Guards the caller's silence while attempts read the rest.

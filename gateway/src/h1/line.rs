@@ -28,6 +28,9 @@ use crate::upload::UploadBody;
 const READ: usize = 8 * 1024;
 const READ_MORE: usize = 32 * 1024;
 
+/// A head and a piece that together have so many bytes are sent as one buffer.
+const FLAT: usize = 4 * 1024;
+
 /// A connection that carries one exchange at a time.
 #[derive(Debug)]
 pub(crate) struct Line {
@@ -206,12 +209,14 @@ impl Exchange {
                 }
                 continue;
             }
-            let slices = [
-                IoSlice::new(&line.write),
-                IoSlice::new(&upload.piece),
-                IoSlice::new(upload.tail),
-            ];
-            match ready!(Pin::new(&mut line.stream).poll_write_vectored(cx, &slices)) {
+            let stream = Pin::new(&mut line.stream);
+            let written = if upload.piece.is_empty() && upload.tail.is_empty() {
+                stream.poll_write(cx, &line.write)
+            } else {
+                let slices = [&line.write[..], &upload.piece, upload.tail].map(IoSlice::new);
+                stream.poll_write_vectored(cx, &slices)
+            };
+            match ready!(written) {
                 Ok(written) if written > 0 => upload.sent(written, &mut line.write),
                 _ => upload.failed = true,
             }
@@ -228,7 +233,13 @@ impl Sender {
             write.extend_from_slice(format!("{:x}\r\n", piece.len()).as_bytes());
             self.tail = b"\r\n";
         }
-        self.piece = piece;
+        let small = !write.is_empty() && write.len() + piece.len() <= FLAT;
+        if small && self.tail.is_empty() {
+            // One buffer is cheaper to send than two.
+            write.extend_from_slice(&piece);
+        } else {
+            self.piece = piece;
+        }
         if self.body.as_ref().is_some_and(Body::is_end_stream) {
             self.body = None;
             if self.chunked {

@@ -21,7 +21,7 @@ use std::{
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::watch,
     task::{self, JoinSet, LocalSet},
     time::{Instant, sleep, sleep_until, timeout},
@@ -41,6 +41,9 @@ const HOLD_LIMIT: Duration = Duration::from_secs(30);
 /// How long all held requests stay held together, so that memory can be read.
 const HOLD_TOGETHER: Duration = Duration::from_millis(500);
 
+/// Connections that may wait to be accepted: a whole burst.
+const BACKLOG: u32 = 4096;
+
 const STREAM_HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
     Cache-Control: no-cache\r\nX-Accel-Buffering: no\r\nTransfer-Encoding: chunked\r\n\r\n";
 
@@ -49,7 +52,9 @@ const STREAM_HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\
 /// # Errors
 /// If it cannot listen or print.
 pub async fn serve() -> io::Result<()> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    let socket = TcpSocket::new_v4()?;
+    socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
+    let listener = socket.listen(BACKLOG)?;
     println!("ready {}", listener.local_addr()?);
     io::stdout().flush()?;
     let local = LocalSet::new();

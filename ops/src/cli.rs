@@ -21,6 +21,9 @@ Exit codes:
   1  findings, a failed hypothesis or a part that failed
   2  usage: wrong flags or a wrong configuration
   3  cannot reach a process (which were tried is printed)
+  4  refused by a safety rule
+  5  aborted, restored
+  6  aborted, not yet restored
 
 Examples:
   tradewind dev                          two sites on this machine, at once

@@ -131,6 +131,21 @@ impl fmt::Debug for Flow {
     }
 }
 
+impl Drop for Flow {
+    fn drop(&mut self) {
+        let skipped = self.framer.as_ref().map_or(0, Framer::skipped);
+        if skipped > 0 {
+            self.record.skipped(skipped);
+            tracing::warn!(
+                target = self.source.in_flight.0.label(),
+                request.id = self.record.id().to_str().unwrap_or_default(),
+                skipped,
+                "a replica sent events that are not JSON; they were left out"
+            );
+        }
+    }
+}
+
 impl Flow {
     /// A flow that begins now.
     #[must_use]

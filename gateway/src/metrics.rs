@@ -130,7 +130,12 @@ impl Metrics {
                 }
             }
         }
-        let plain: [Plain; 4] = [
+        let plain: [Plain; 5] = [
+            (
+                "tw_http_events_skipped",
+                "Events left out of streams because they were not JSON",
+                |s| &s.skipped,
+            ),
             (
                 "tw_http_request_bytes",
                 "Body bytes received from clients",

@@ -213,6 +213,13 @@ impl Record {
         self.inner.borrow().attempts.len()
     }
 
+    /// Events that no client could read were left out of the answer.
+    pub(crate) fn skipped(&self, events: u64) {
+        if let Some(series) = &self.inner.borrow().series {
+            series.skipped.add(events);
+        }
+    }
+
     /// A retry was due and the budget had none.
     pub(crate) fn over_budget(&self) {
         if let Some(series) = &self.inner.borrow().series {

@@ -5,8 +5,12 @@
 //! replica, the caller's stream stands at an event boundary, where an error can
 //! be said in a way every client reads.
 //!
+//! An event whose data is not JSON would end the stream in every client; it is
+//! left out and counted, and the stream goes on.
+//!
 //! Invariants:
-//! 1. What goes out is what came in, in order (`bytes_are_untouched`).
+//! 1. What goes out is what came in, in order, but for events that are not JSON
+//!    (`bytes_are_untouched`, `a_malformed_event_is_left_out`).
 //! 2. Until an event exceeds [`MAX_EVENT`], every piece that goes out ends at
 //!    the end of an event (`pieces_end_with_an_event`).
 //!
@@ -37,6 +41,7 @@ pub(crate) struct Framer {
     done: bool,
     /// An error was said in the stream itself.
     failed: bool,
+    skipped: u64,
 }
 
 impl Framer {
@@ -49,23 +54,52 @@ impl Framer {
             finished: false,
             done: false,
             failed: false,
+            skipped: 0,
         }
+    }
+
+    /// How many events were left out.
+    #[must_use]
+    pub(crate) fn skipped(&self) -> u64 {
+        self.skipped
     }
 
     /// Takes what arrived; returns the whole events now complete, if any.
     pub(crate) fn push(&mut self, piece: Bytes) -> Option<Bytes> {
         if self.held.is_empty() && ends_event(&piece) {
-            self.look(&piece);
-            return Some(piece);
+            return self.pass(piece);
         }
         self.held.extend_from_slice(&piece);
-        let whole = match last_end(&self.held) {
-            Some(end) => self.held.split_to(end),
-            None if self.held.len() > MAX_EVENT => self.held.split(),
-            None => return None,
-        };
-        self.look(&whole);
-        Some(whole.freeze())
+        match last_end(&self.held) {
+            Some(end) => {
+                let whole = self.held.split_to(end).freeze();
+                self.pass(whole)
+            }
+            None if self.held.len() > MAX_EVENT => {
+                let part = self.held.split().freeze();
+                self.look(&part);
+                Some(part)
+            }
+            None => None,
+        }
+    }
+
+    /// Whole events, without those that no client could read.
+    fn pass(&mut self, events: Bytes) -> Option<Bytes> {
+        if parts(&events).all(is_readable) {
+            self.look(&events);
+            return Some(events);
+        }
+        let mut kept = BytesMut::with_capacity(events.len());
+        for event in parts(&events) {
+            if is_readable(event) {
+                kept.extend_from_slice(event);
+            } else {
+                self.skipped += 1;
+            }
+        }
+        self.look(&kept);
+        (!kept.is_empty()).then(|| kept.freeze())
     }
 
     /// At the clean end of the stream: what was held for a blank line that
@@ -114,6 +148,44 @@ impl Framer {
             }
         }
     }
+}
+
+/// The events of `bytes`, each with its end.
+fn parts(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        if bytes.is_empty() {
+            return None;
+        }
+        let (event, rest) = bytes.split_at(first_end(bytes).unwrap_or(bytes.len()));
+        bytes = rest;
+        Some(event)
+    })
+}
+
+/// Whether a client can read the event: its one line of data, if it has one, is
+/// JSON or `[DONE]`. Data of several lines is not looked into.
+fn is_readable(event: &[u8]) -> bool {
+    let mut data = event
+        .split(|byte| matches!(byte, b'\n' | b'\r'))
+        .filter_map(|line| line.strip_prefix(b"data:"));
+    match (data.next(), data.next()) {
+        (Some(only), None) => {
+            let text = only.trim_ascii();
+            text.is_empty()
+                || text == b"[DONE]"
+                || serde_json::from_slice::<serde::de::IgnoredAny>(text).is_ok()
+        }
+        _ => true,
+    }
+}
+
+/// The position after the first blank line.
+fn first_end(bytes: &[u8]) -> Option<usize> {
+    let after = |end: &[u8]| memmem::find(bytes, end).map(|at| at + end.len());
+    [after(b"\n\n"), after(b"\r\n\r\n"), after(b"\r\r")]
+        .into_iter()
+        .flatten()
+        .min()
 }
 
 fn ends_event(bytes: &[u8]) -> bool {
@@ -185,6 +257,19 @@ mod tests {
             b"event: response.completed\ndata: {}\n\n",
         ));
         assert!(responses.is_finished() && responses.missing().is_none());
+    }
+
+    #[test]
+    fn a_malformed_event_is_left_out() {
+        let mut framer = framer();
+        let piece = "data: {\"a\":1}\n\ndata: {\"b\":\n\n: ping\n\ndata: [DONE]\n\n";
+        let out = framer.push(Bytes::from_static(piece.as_bytes())).unwrap();
+        assert_eq!(out, "data: {\"a\":1}\n\n: ping\n\ndata: [DONE]\n\n");
+        assert_eq!((framer.skipped(), framer.done), (1, true));
+        assert_eq!(framer.push(Bytes::from_static(b"data: oops\r\n\r\n")), None);
+        assert_eq!(framer.skipped(), 2);
+        let lines = Bytes::from_static(b"event: x\ndata: {\ndata: }\n\n");
+        assert_eq!(framer.push(lines.clone()), Some(lines));
     }
 
     #[test]

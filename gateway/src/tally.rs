@@ -151,6 +151,8 @@ pub(crate) struct Series {
     pub bytes_out: Count,
     /// Pieces of streamed answers.
     pub chunks: Count,
+    /// Events that no client could have read.
+    pub skipped: Count,
     /// Retries that the budget did not allow.
     pub over_budget: Count,
 }
@@ -167,6 +169,7 @@ impl Default for Series {
             bytes_in: Count::default(),
             bytes_out: Count::default(),
             chunks: Count::default(),
+            skipped: Count::default(),
             over_budget: Count::default(),
         }
     }

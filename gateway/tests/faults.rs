@@ -266,6 +266,28 @@ async fn s07_a_late_first_token_goes_elsewhere() {
 }
 
 #[tokio::test(flavor = "local")]
+async fn s10_a_malformed_event_is_skipped_and_the_stream_goes_on() {
+    let pair = Pair::new(async |_, mut turn| {
+        turn.open().await;
+        turn.event(&token(turn.id, "well")).await;
+        turn.event("{\"choices\":[{\"delta\":{\"cont").await;
+        turn.event(&finish(turn.id)).await;
+        turn.event(DONE).await;
+        turn.close().await;
+    })
+    .await;
+    let mut caller = Caller::new(Wire::Http1, pair.stage.address).await;
+    let response = caller.send(Ask::stream()).await.unwrap();
+    let events = Events::of(response).rest().await;
+    let served = pair.order()[0].replace("east/", "");
+    let whole = [token(&served, "well"), finish(&served), DONE.to_owned()];
+    assert_eq!(events, whole);
+    assert_eq!(pair.stage.gauge("tw_http_events_skipped_total"), 1.0);
+    drop(caller);
+    pair.stage.end().await;
+}
+
+#[tokio::test(flavor = "local")]
 async fn s11_a_stream_without_done_that_gave_a_reason_is_finalised() {
     let pair = Pair::new(async |_, mut turn| {
         turn.open().await;

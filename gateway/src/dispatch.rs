@@ -15,6 +15,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use discovery_client::Site;
 use federation::plan::Reason;
+use futures_util::FutureExt as _;
 use http::{
     HeaderMap, HeaderValue, Request, Response, StatusCode, Version,
     header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, VIA},
@@ -275,12 +276,12 @@ impl Attempt<'_> {
 
     /// `work`, or the limit that passed first, counted from the attempt's
     /// beginning.
-    async fn within<F: Future>(
+    fn within<F: Future>(
         &self,
         limit: Duration,
         kind: Limit,
         work: F,
-    ) -> Result<F::Output, Cause> {
+    ) -> impl Future<Output = Result<F::Output, Cause>> {
         let due = self.began + limit;
         let kind = if self.deadline <= due {
             Limit::Total
@@ -288,7 +289,8 @@ impl Attempt<'_> {
             kind
         };
         self.call.alarm.set(due.min(self.deadline));
-        self.call.alarm.or(work).await.ok_or(Cause::Silent(kind))
+        let rung = Cause::Silent(kind);
+        self.call.alarm.or(work).map(move |done| done.ok_or(rung))
     }
 
     /// The request as a peer's gateway gets it.

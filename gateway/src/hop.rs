@@ -3,29 +3,28 @@
 use discovery_client::Site;
 use http::{
     HeaderMap, HeaderName, HeaderValue,
-    header::{
-        CONNECTION, EXPECT, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
-        TRANSFER_ENCODING, UPGRADE, VIA,
-    },
+    header::{CONNECTION, VIA},
 };
-
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
 /// In the `Via` of every request that a site's gateway sent to another.
 const MARK: &str = "(tradewind)";
 
+/// Asked of every header of every message: by text, which is one comparison of
+/// lengths for most.
 fn is_hop_by_hop(name: &HeaderName) -> bool {
-    *name == CONNECTION
-        || *name == TRANSFER_ENCODING
-        || *name == EXPECT
-        || *name == UPGRADE
-        || *name == TE
-        || *name == TRAILER
-        || *name == PROXY_AUTHENTICATE
-        || *name == PROXY_AUTHORIZATION
-        || *name == KEEP_ALIVE
-        || *name == PROXY_CONNECTION
+    matches!(
+        name.as_str(),
+        "connection"
+            | "expect"
+            | "keep-alive"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "proxy-connection"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+    )
 }
 
 /// Takes out what is meant for one connection (RFC 9110, section 7.6.1).

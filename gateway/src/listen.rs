@@ -152,7 +152,9 @@ fn protocol(entry: &Entry) -> auto::Builder<OnCore> {
         .http1()
         .max_buf_size(head)
         .keep_alive(true)
-        .half_close(false);
+        .half_close(false)
+        // Most answers are small: one buffer is cheaper to send than two.
+        .writev(false);
     builder
         .http2()
         .timer(TokioTimer::new())

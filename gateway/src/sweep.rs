@@ -13,12 +13,13 @@ use std::{
     cell::{Cell, RefCell},
     fmt,
     future::Future,
-    pin::pin,
+    pin::Pin,
     rc::Rc,
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 
+use pin_project_lite::pin_project;
 use slab::Slab;
 use tokio::sync::Notify;
 
@@ -149,15 +150,31 @@ impl Alarm {
     }
 
     /// The output of `work`, or `None` if the alarm rings first.
-    pub(crate) async fn or<F: Future>(&self, work: F) -> Option<F::Output> {
-        let mut work = pin!(work);
-        std::future::poll_fn(|cx| {
-            if let Poll::Ready(output) = work.as_mut().poll(cx) {
-                return Poll::Ready(Some(output));
-            }
-            self.poll_due(cx).map(|()| None)
-        })
-        .await
+    pub(crate) fn or<F: Future>(&self, work: F) -> Or<'_, F> {
+        Or { alarm: self, work }
+    }
+}
+
+pin_project! {
+    /// See [`Alarm::or`]. Written out because an `async fn` would hold `work`
+    /// twice and move it once more.
+    #[must_use = "futures do nothing unless polled"]
+    pub(crate) struct Or<'a, F> {
+        alarm: &'a Alarm,
+        #[pin]
+        work: F,
+    }
+}
+
+impl<F: Future> Future for Or<'_, F> {
+    type Output = Option<F::Output>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if let Poll::Ready(output) = this.work.poll(cx) {
+            return Poll::Ready(Some(output));
+        }
+        this.alarm.poll_due(cx).map(|()| None)
     }
 }
 

@@ -50,7 +50,10 @@ pub(super) fn write(out: &mut BytesMut, target: Target<'_>, sending: Sending) {
     out.extend_from_slice(b" HTTP/1.1\r\n");
     line(out, &HOST, target.host);
     for (name, value) in target.headers {
-        let ours = [HOST, CONTENT_LENGTH, TRANSFER_ENCODING].contains(name);
+        let ours = matches!(
+            name.as_str(),
+            "host" | "content-length" | "transfer-encoding"
+        );
         if !ours && target.instead.is_none_or(|(instead, _)| instead != name) {
             line(out, name, value);
         }

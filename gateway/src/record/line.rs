@@ -24,10 +24,12 @@ impl Line<'_> {
     /// One JSON object, written by hand: it is the most frequent thing a gateway
     /// writes. Names and labels are of an alphabet that needs no quoting.
     pub(super) fn write(&self, out: &mut Vec<u8>, here: &Site, inner: &Inner, remote_us: u64) {
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+        let at = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         let last = inner.attempts.last();
         let mut object = Object { out, begun: false };
-        object.number("at_ms", since_epoch.unwrap_or_default().as_millis());
+        object.number("at_ms", micros(at) / 1000);
         object.word("request_id", self.record_id.as_bytes());
         object.word("site", here.as_str());
         object.word(
@@ -36,25 +38,30 @@ impl Line<'_> {
         );
         object.word("method", self.method.as_str());
         object.text("path", self.uri.path());
-        object.number("status", u128::from(self.status));
+        object.number("status", u64::from(self.status));
         object.word("outcome", self.outcome.as_str());
         object.raw("stream", if inner.streaming { "true" } else { "false" });
-        object.number("attempts", inner.attempts.len() as u128);
+        object.number("attempts", inner.attempts.len() as u64);
         object.word("replica", last.map_or("", |last| last.target.label()));
         object.word("cause", last.map_or("", |last| last.cause));
         object.word("reason", inner.reason.map_or("", Reason::as_str));
         object.word("code", inner.code.unwrap_or_default());
-        object.number("duration_us", self.took.as_micros());
+        object.number("duration_us", micros(self.took));
         object.number(
             "first_byte_us",
-            inner.first_byte.unwrap_or_default().as_micros(),
+            micros(inner.first_byte.unwrap_or_default()),
         );
-        object.number("overhead_us", self.overhead.as_micros());
-        object.number("remote_overhead_us", u128::from(remote_us));
-        object.number("bytes_in", u128::from(inner.bytes_in));
-        object.number("bytes_out", u128::from(inner.bytes_out));
+        object.number("overhead_us", micros(self.overhead));
+        object.number("remote_overhead_us", remote_us);
+        object.number("bytes_in", inner.bytes_in);
+        object.number("bytes_out", inner.bytes_out);
         object.out.push(b'}');
     }
+}
+
+/// Whole microseconds, without the wide arithmetic of `as_micros`.
+fn micros(time: Duration) -> u64 {
+    time.as_secs() * 1_000_000 + u64::from(time.subsec_micros())
 }
 
 /// A JSON object as it is written.
@@ -77,7 +84,7 @@ impl Object<'_> {
         self.out.extend_from_slice(value.as_bytes());
     }
 
-    fn number(&mut self, key: &str, value: u128) {
+    fn number(&mut self, key: &str, value: u64) {
         self.raw(key, itoa::Buffer::new().format(value));
     }
 

@@ -33,10 +33,9 @@ use crate::{
     upload::ReplayMemory,
 };
 
-/// How often a core tidies: idle connections, buffered access lines.
-const TIDY_EVERY: Duration = Duration::from_millis(100);
-/// Of these, one in so many looks through the connections.
-const PRUNE_EVERY: u32 = 10;
+/// How often a core hands on its access lines and looks through idle
+/// connections. Seldom: either delays the request that comes at that moment.
+const TIDY_EVERY: Duration = Duration::from_millis(500);
 
 /// What all cores share.
 #[derive(Clone)]
@@ -113,13 +112,9 @@ pub(crate) fn run(
 
 async fn tidy(pool: &Pool, fleet: &ArcSwap<Fleet>, scribe: &Scribe) {
     let mut ticks = tokio::time::interval(TIDY_EVERY);
-    let mut nth: u32 = 0;
     loop {
         ticks.tick().await;
         scribe.access.flush();
-        nth = nth.wrapping_add(1);
-        if nth.is_multiple_of(PRUNE_EVERY) {
-            pool.prune(&fleet.load());
-        }
+        pool.prune(&fleet.load());
     }
 }

@@ -20,12 +20,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use discovery_client::RunningTime;
 use futures_util::{
     FutureExt,
     future::{LocalBoxFuture, Shared},
 };
 use hyper::client::conn::http2;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use crate::{
@@ -43,7 +44,7 @@ pub(crate) const MAX_IDLE_TIME: Duration = Duration::from_secs(60);
 /// After so much silence a peer is asked for a sign of life, and given so long
 /// for it: together under a second.
 const PING_EVERY: Duration = Duration::from_millis(250);
-const PING_TIMEOUT: Duration = Duration::from_millis(600);
+const PING_TIMEOUT: Duration = Duration::from_millis(500);
 
 pub(crate) type Peer = http2::SendRequest<UploadBody>;
 type Connecting = Shared<LocalBoxFuture<'static, Result<Peer, Cause>>>;
@@ -186,7 +187,7 @@ async fn dial(authority: &str) -> Result<TcpStream, Cause> {
 async fn dial_peer(target: Arc<Target>) -> Result<Peer, Cause> {
     let socket = dial(target.endpoint.address.authority()).await?;
     let (sender, connection) = http2::Builder::new(OnCore)
-        .timer(TokioTimer::new())
+        .timer(RunningTime)
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_TIMEOUT)
         .keep_alive_while_idle(true)

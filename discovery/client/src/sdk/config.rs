@@ -52,7 +52,7 @@ impl Default for Config {
             connections: NonZeroUsize::MIN,
             connect: Duration::from_millis(600),
             ping_interval: Duration::from_millis(250),
-            ping_timeout: Duration::from_millis(600),
+            ping_timeout: Duration::from_millis(500),
             probe_path: "/v1/models",
             backoff: Duration::from_millis(100),
             backoff_max: Duration::from_secs(2),

@@ -22,9 +22,10 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use crate::RunningTime;
+
 use super::{
     Config,
-    clock::Clock,
     fleet::News,
     proxy::{Lane, Proxy, Sender},
 };
@@ -133,7 +134,7 @@ async fn connect(
     let stream = stream.await.map_err(|_| Failure::Slow(config.connect))??;
     stream.set_nodelay(true)?;
     let handshake = http2::Builder::new(Tracked(tasks.clone()))
-        .timer(Clock)
+        .timer(RunningTime)
         .keep_alive_interval(config.ping_interval)
         .keep_alive_timeout(config.ping_timeout)
         .keep_alive_while_idle(true)

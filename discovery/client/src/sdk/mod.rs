@@ -31,7 +31,6 @@ mod budget;
 mod call;
 mod circuit;
 mod client;
-mod clock;
 mod config;
 mod connection;
 mod error;

@@ -21,11 +21,13 @@ use hyper::rt::{Sleep, Timer};
 
 const STEP: Duration = Duration::from_millis(100);
 
-/// For hyper, in place of a plain timer.
+/// A [`Timer`] for hyper whose sleeps last as long as asked for, and longer by
+/// the time in which this process did not run. Keep-alive pings between gateways and
+/// from clients are timed with it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Clock;
+pub struct RunningTime;
 
-impl Timer for Clock {
+impl Timer for RunningTime {
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn Sleep>> {
         Box::pin(Steps::new(duration))
     }
@@ -85,7 +87,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn without_a_stall_it_is_a_plain_timer() {
         let began = tokio::time::Instant::now();
-        Clock.sleep(TIMEOUT).await;
+        RunningTime.sleep(TIMEOUT).await;
         let took = began.elapsed();
         assert!(
             took >= TIMEOUT && took < TIMEOUT + Duration::from_millis(20),
@@ -95,7 +97,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_stall_counts_for_one_step() {
-        let mut sleep = Clock.sleep(TIMEOUT);
+        let mut sleep = RunningTime.sleep(TIMEOUT);
         assert!((&mut sleep).now_or_never().is_none());
         tokio::time::advance(TIMEOUT * 10).await;
         assert!(

@@ -17,7 +17,8 @@
 //! 2. There are at most `records_max` Register and `subscribers_max` Subscribe
 //!    streams (`subscribers_are_bounded`), and as many connections as both
 //!    together (`connections_are_bounded`).
-//! 3. When `stop` fires every stream ends, and the service with them.
+//! 3. When `stop` fires every stream ends, and the service with them
+//!    (`stop_ends_every_stream`).
 
 use std::{net::SocketAddr, num::NonZeroUsize, sync::Arc, time::Duration};
 

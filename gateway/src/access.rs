@@ -20,8 +20,8 @@ use crate::{Error, config::AccessLog};
 
 /// Buffers under way to the writer.
 const QUEUE: usize = 64;
-/// A buffer goes out when it has this many bytes, or when the core's clock
-/// ticks.
+/// A buffer goes out when it has this many bytes, or when the core tidies up,
+/// twice a second.
 const BUFFER: usize = 32 * 1024;
 
 /// Counts lines that were dropped.

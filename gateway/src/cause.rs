@@ -5,6 +5,7 @@
 //! | connection refused, reset before the head | no | yes | yes |
 //! | a kept connection had been closed | once, on a new one | yes | no |
 //! | silence, a time limit | no | yes | yes |
+//! | the whole time is over | no | no | no |
 //! | 500 | once | yes | yes |
 //! | 502, 503, 504 | no | yes | yes |
 //! | a peer refused (its replicas are full or down) | no | yes | no |

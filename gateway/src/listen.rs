@@ -9,7 +9,9 @@
 //!    wait in the kernel.
 //! 2. After a stop nothing is accepted; HTTP/2 clients get GOAWAY twice (first
 //!    with the highest id, then with the last one taken), HTTP/1.1 clients
-//!    `connection: close`; what is under way may finish until the grace is over.
+//!    `connection: close`; what is under way may finish until the grace is over
+//!    (`what_is_under_way_is_finished_and_nothing_new_taken`,
+//!    `when_the_grace_is_over_what_is_left_is_cut`).
 
 use std::{
     convert::Infallible,

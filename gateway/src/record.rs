@@ -6,7 +6,7 @@
 //! writes the access line and ends the span.
 //!
 //! Invariant: every request that was read is told exactly once, whatever
-//! happens to it.
+//! happens to it (`each_request_has_one_access_line`).
 
 mod line;
 
@@ -140,7 +140,7 @@ impl Record {
         &self.id
     }
 
-    /// Whether attempts have spans of their own.
+    /// Begins the request's span, if traces are exported.
     pub(crate) fn trace(&self, headers: &HeaderMap) {
         if let Some(tracing) = &self.scribe.tracing {
             let span = tracing.request(&self.method, self.uri.path(), &self.id, headers);

@@ -12,8 +12,10 @@
 //! ```
 //!
 //! Invariants:
-//! 1. Every attempt that is made sends the same bytes from the first on.
-//! 2. The bytes kept by all uploads together stay within [`ReplayMemory`].
+//! 1. Every attempt that is made sends the same bytes from the first on
+//!    (`a_large_body_is_sent_again_byte_for_byte`).
+//! 2. The bytes kept by all uploads together stay within [`ReplayMemory`]
+//!    (`a_body_beyond_the_replay_memory_gets_one_attempt`).
 
 use std::{
     cell::{Cell, RefCell},

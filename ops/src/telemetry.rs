@@ -6,8 +6,10 @@
 //! and requests never wait.
 //!
 //! Invariants:
-//! 1. Without `telemetry.otlp` no tracer exists and nothing is recorded.
-//! 2. A stop sends what is left, but not for longer than [`FLUSH`].
+//! 1. Without `telemetry.otlp` no tracer exists and nothing is recorded
+//!    (`without_a_collector_there_is_no_tracer`).
+//! 2. A stop sends what is left, but not for longer than [`FLUSH`]
+//!    (`a_dead_collector_delays_a_stop_by_no_more_than_the_flush`).
 
 use std::{env, time::Duration};
 

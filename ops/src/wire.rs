@@ -15,8 +15,10 @@
 //! ```
 //!
 //! Invariants:
-//! 1. The first role to fail stops the rest, and the process ends with an error.
-//! 2. A stop is told to everybody before the first connection is refused.
+//! 1. The first role to fail stops the rest, and the process ends with an error
+//!    (`the_first_role_to_end_is_the_failure`).
+//! 2. A stop is told to everybody before the first connection is refused
+//!    (`a_site_serves_tells_of_itself_and_leaves_in_order`).
 //! 3. Every wait of a stop has a deadline; the longest is the gateway's own
 //!    `drain_grace`.
 

@@ -3,7 +3,8 @@
 //! Invariants:
 //! 1. How the bytes are cut into pieces changes nothing (`cuts_change_nothing`).
 //! 2. Not a byte beyond the body's end is taken (`what_follows_is_left`).
-//! 3. A chunk's size line and the trailers are bounded.
+//! 3. A chunk's size line and the trailers are bounded
+//!    (`malformed_chunks_are_refused`).
 
 use bytes::{Buf, Bytes, BytesMut};
 

@@ -4,6 +4,8 @@
 //! 1. A line comes back only after both sides of the exchange ended in good
 //!    order and nothing was left over.
 //! 2. A replica that answers before it has read the whole request is heard.
+//!
+//! `an_early_answer_is_heard_and_its_connection_not_used_again` checks both.
 
 use std::{
     io::{self, IoSlice},

@@ -12,9 +12,11 @@
 //!
 //! Invariants:
 //! 1. `/livez` answers as long as the process can answer at all: it depends on
-//!    nothing outside, so that no outage elsewhere gets a process restarted.
+//!    nothing outside, so that no outage elsewhere gets a process restarted
+//!    (`readiness_turns_when_the_process_leaves_and_liveness_does_not`).
 //! 2. At most [`CONNECTIONS`] are open; each sends its head within [`HEAD`] and
-//!    ends after [`LIFETIME`].
+//!    ends after [`LIFETIME`] (`connections_beyond_the_bound_wait_their_turn`,
+//!    `a_head_that_does_not_come_ends_its_connection`).
 
 mod facts;
 mod metrics;

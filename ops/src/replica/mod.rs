@@ -11,7 +11,7 @@
 //! Invariants:
 //! 1. Equal requests get equal answers (`speech`, `vector`: pure).
 //! 2. Each request leaves two lines in the journal: started, and either
-//!    finished or aborted (`journal`).
+//!    finished or aborted (`each_request_leaves_two_lines`).
 
 mod answer;
 mod api;

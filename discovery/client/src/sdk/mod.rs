@@ -16,14 +16,16 @@
 //! ```
 //!
 //! Invariants:
-//! 1. Every call ends within its deadline, with one answer or one error.
+//! 1. Every call ends within its deadline, with one answer or one error
+//!    (`the_deadline_ends_a_call_that_hangs_and_cancels_it`).
 //! 2. Retries never exceed the budget: a share of the calls and a reserve
 //!    (`retries_never_exceed_share_and_reserve`).
 //! 3. An answer is whole: a body that breaks off is an attempt lost, never an
 //!    answer (`a_gateway_that_dies_in_mid_answer_costs_a_retry`).
 //! 4. A stream ends with its last event or with an error, never silently
 //!    (`a_stream_cut_in_the_middle_ends_with_a_typed_error`).
-//! 5. A call marked [`Call::once`] is sent at most once.
+//! 5. A call marked [`Call::once`] is sent at most once
+//!    (`a_call_marked_once_is_not_repeated`).
 
 mod answer;
 mod attempt;

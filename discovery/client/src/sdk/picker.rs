@@ -7,7 +7,7 @@
 //!
 //! Invariants:
 //! 1. The choice is usable (`the_choice_is_usable_and_of_the_best_tier`).
-//! 2. Nothing is chosen only if nothing is usable.
+//! 2. Nothing is chosen only if nothing is usable (the same).
 
 /// How a proxy looks to one call. Order is preference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -35,7 +35,8 @@ pub struct Config {
     /// also how much of a body one read takes, so a large value costs memory.
     #[schemars(with = "String")]
     pub header_limit: ByteSize,
-    /// Longest silence of a client in the middle of its own request.
+    /// Longest silence of a client in the middle of its request's body, and
+    /// longest time a request's head may take once it has begun.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub client_idle: Duration,
@@ -88,6 +89,61 @@ pub struct Limits {
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub total: Duration,
+}
+
+/// Limits of one application, where they differ from the gateway's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct OwnLimits {
+    /// See `gateway.limits.connect`.
+    #[serde(
+        with = "humantime_serde::option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schemars(with = "Option<String>")]
+    pub connect: Option<Duration>,
+    /// See `gateway.limits.first_byte`.
+    #[serde(
+        with = "humantime_serde::option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schemars(with = "Option<String>")]
+    pub first_byte: Option<Duration>,
+    /// See `gateway.limits.first_token`.
+    #[serde(
+        with = "humantime_serde::option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schemars(with = "Option<String>")]
+    pub first_token: Option<Duration>,
+    /// See `gateway.limits.between_tokens`.
+    #[serde(
+        with = "humantime_serde::option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schemars(with = "Option<String>")]
+    pub between_tokens: Option<Duration>,
+    /// See `gateway.limits.total`.
+    #[serde(
+        with = "humantime_serde::option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schemars(with = "Option<String>")]
+    pub total: Option<Duration>,
+}
+
+impl OwnLimits {
+    /// These over those of the gateway.
+    #[must_use]
+    pub fn over(self, gateway: Limits) -> Limits {
+        Limits {
+            connect: self.connect.unwrap_or(gateway.connect),
+            first_byte: self.first_byte.unwrap_or(gateway.first_byte),
+            first_token: self.first_token.unwrap_or(gateway.first_token),
+            between_tokens: self.between_tokens.unwrap_or(gateway.between_tokens),
+            total: self.total.unwrap_or(gateway.total),
+        }
+    }
 }
 
 impl Default for Limits {
@@ -172,9 +228,9 @@ pub struct ApplicationConfig {
     /// The longest matching route wins. Absent: reached by `model`.
     #[serde(default)]
     pub route: Option<String>,
-    /// Its time limits.
+    /// Its time limits. What is left out is as in `gateway.limits`.
     #[serde(default)]
-    pub limits: Option<Limits>,
+    pub limits: OwnLimits,
     /// On a route: whether a POST or PATCH may be sent a second time when its
     /// outcome is unknown. GET, HEAD, PUT, DELETE and OPTIONS always may.
     #[serde(default)]
@@ -263,9 +319,8 @@ impl Config {
         }
         self.limits.validate("limits")?;
         for (nth, application) in self.applications.iter().enumerate() {
-            if let Some(limits) = &application.limits {
-                limits.validate(&format!("applications[{nth}].limits"))?;
-            }
+            let own = application.limits.over(self.limits);
+            own.validate(&format!("applications[{nth}].limits"))?;
             if let Some(route) = &application.route {
                 let key = format!("applications[{nth}].route");
                 if !route.starts_with('/') || route.len() < 2 || route.ends_with('/') {

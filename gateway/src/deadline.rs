@@ -40,7 +40,7 @@ impl From<&Config> for LimitBook {
         let own = config
             .applications
             .iter()
-            .filter_map(|app| Some((app.name.clone(), app.limits?)));
+            .map(|app| (app.name.clone(), app.limits.over(config.limits)));
         Self {
             default: config.limits,
             own: own.collect(),
@@ -50,7 +50,8 @@ impl From<&Config> for LimitBook {
 }
 
 impl LimitBook {
-    /// The limits of a call to `application` with `headers`.
+    /// The limits of a call to `application` with `headers`, and whether the
+    /// caller is in more of a hurry than the operator.
     ///
     /// # Errors
     /// [`Refusal::Header`] if a header is not a number of milliseconds.
@@ -58,7 +59,8 @@ impl LimitBook {
         &self,
         application: &Application,
         headers: &HeaderMap,
-    ) -> Result<Limits, Refusal> {
+    ) -> Result<(Limits, bool), Refusal> {
+        let mut hurried = false;
         let mut limits = if self.own.is_empty() {
             self.default
         } else {
@@ -68,10 +70,11 @@ impl LimitBook {
             limits.total = asked.min(self.cap);
         }
         if let Some(asked) = milliseconds(headers, &TTFT_TIMEOUT)? {
+            hurried = asked < limits.first_token.min(limits.first_byte);
             limits.first_token = asked.min(self.cap);
             limits.first_byte = limits.first_byte.min(limits.first_token);
         }
-        Ok(limits)
+        Ok((limits, hurried))
     }
 }
 
@@ -131,9 +134,9 @@ where
 
     fn call(&mut self, mut call: Call) -> Self::Future {
         match self.book.of(&call.application, &call.headers) {
-            Ok(limits) => {
+            Ok((limits, hurried)) => {
                 call.limits = limits;
-                call.hurried = call.headers.contains_key(&TTFT_TIMEOUT);
+                call.hurried = hurried;
                 Either::Left(self.inner.call(call))
             }
             Err(refusal) => Either::Right(ready(Err(refusal))),
@@ -144,19 +147,19 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::ApplicationConfig;
+    use crate::config::{ApplicationConfig, OwnLimits};
 
     #[test]
     fn the_callers_wish_counts_up_to_the_cap() {
         let chat = Application::new("chat").unwrap();
-        let slow = Limits {
-            total: Duration::from_secs(900),
-            ..Limits::default()
+        let slow = OwnLimits {
+            total: Some(Duration::from_secs(900)),
+            ..OwnLimits::default()
         };
         let own = ApplicationConfig {
             name: chat.clone(),
             route: None,
-            limits: Some(slow),
+            limits: slow,
             repeatable: false,
         };
         let config = Config {
@@ -172,23 +175,23 @@ mod tests {
         };
         let other = Application::new("other").unwrap();
         assert_eq!(
-            book.of(&chat, &HeaderMap::new()).unwrap().total,
+            book.of(&chat, &HeaderMap::new()).unwrap().0.total,
             Duration::from_secs(900)
         );
         assert_eq!(
-            book.of(&other, &HeaderMap::new()).unwrap().total,
+            book.of(&other, &HeaderMap::new()).unwrap().0.total,
             Limits::default().total
         );
         assert_eq!(
-            with(TIMEOUT, "250").unwrap().total,
+            with(TIMEOUT, "250").unwrap().0.total,
             Duration::from_millis(250)
         );
         assert_eq!(
-            with(TIMEOUT, "99999999999").unwrap().total,
+            with(TIMEOUT, "99999999999").unwrap().0.total,
             Duration::from_secs(1000)
         );
         assert_eq!(
-            with(TTFT_TIMEOUT, "70").unwrap().first_token,
+            with(TTFT_TIMEOUT, "70").unwrap().0.first_token,
             Duration::from_millis(70)
         );
         for wrong in ["0", "-1", "1.5", "soon", ""] {

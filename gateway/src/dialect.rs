@@ -147,13 +147,13 @@ fn only(path: &str, allow: &'static str) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::ApplicationConfig;
+    use crate::config::{ApplicationConfig, OwnLimits};
 
     fn routes(bound: &[(&str, &str)]) -> Routes {
         let applications = bound.iter().map(|(name, route)| ApplicationConfig {
             name: Application::new(name).unwrap(),
             route: Some((*route).to_owned()),
-            limits: None,
+            limits: OwnLimits::default(),
             repeatable: false,
         });
         Routes::from(&Config {

@@ -7,6 +7,7 @@
 
 use std::{
     fmt,
+    pin::pin,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
@@ -18,7 +19,7 @@ use federation::plan::Reason;
 use futures_util::FutureExt as _;
 use http::{
     HeaderMap, HeaderValue, Request, Response, StatusCode, Version,
-    header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, VIA},
+    header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, VIA},
     uri::PathAndQuery,
 };
 use http_body::Body;
@@ -36,7 +37,7 @@ use crate::{
     h1::{self, Fault, Line, Reading},
     hop,
     pool::{Connection, Pool},
-    render::REFUSED,
+    render::{REFUSED, SHOULD_RETRY},
     span::TRACEPARENT,
     sse::Framer,
     sweep::Sweep,
@@ -45,6 +46,9 @@ use crate::{
 
 /// Longest answer that is held until it is whole, in bytes.
 pub(crate) const MAX_HELD: usize = 64 * 1024;
+
+/// How long a failed attempt's own words are waited for.
+const FAILURE_BODY: Duration = Duration::from_secs(1);
 
 /// An attempt that did not become the client's answer.
 #[derive(Debug)]
@@ -124,8 +128,11 @@ impl Dispatch {
             Err(failed) => {
                 let now = Instant::now();
                 call.record.attempted(failed.cause.as_str(), now);
-                let silent = matches!(failed.cause, Cause::Silent(_));
-                let blameless = call.body.error().is_some() || (silent && call.hurried);
+                let waited = matches!(
+                    failed.cause,
+                    Cause::Silent(Limit::FirstByte | Limit::FirstToken)
+                );
+                let blameless = call.body.error().is_some() || (waited && call.hurried);
                 if failed.cause.action().strike && !blameless {
                     attempt.strike(now, failed.cause);
                 }
@@ -179,13 +186,13 @@ impl Attempt<'_> {
             .await??;
         call.body.watch_idle(&dispatch.sweep);
         let exchange = self.exchange(connection, context);
-        let (status, mut headers, body) = self
-            .within(limits.first_byte, Limit::FirstByte, exchange)
-            .await??;
+        let (status, mut headers, body) = self.answered(exchange).await??;
         hop::strip(&mut headers);
         let peer_refused = target.is_peer() && headers.contains_key(&REFUSED);
-        let failure = Cause::of_status(status, peer_refused);
-        let held = self.hold(&headers, body, failure.is_none()).await?;
+        if let Some(cause) = Cause::of_status(status, peer_refused) {
+            return Err(self.failed(cause, status, headers, body).await);
+        }
+        let held = self.hold(&headers, body).await?;
         let now = Instant::now();
         let body = match held {
             Held::Whole(bytes, line) => {
@@ -219,20 +226,61 @@ impl Attempt<'_> {
         let mut reply = Response::new(body);
         *reply.status_mut() = status;
         *reply.headers_mut() = headers;
-        if let Some(cause) = failure {
-            let retry_after = retry_after(reply.headers());
-            return Err(Failed {
-                cause,
-                retry_after,
-                reply: Some(reply),
-            });
-        }
         call.record.attempted("ok", now);
         let now_ms = dispatch.clock.ms(now);
         target.breaker.success(now_ms);
         let took = now.duration_since(self.began);
         target.load.observe(took.as_secs_f64() * 1e6, now_ms);
         Ok(reply)
+    }
+
+    /// The answer's head, within the limit to the first byte. The limit begins
+    /// anew while the client is still sending: its pace is not the replica's.
+    async fn answered<F: Future>(&self, exchange: F) -> Result<F::Output, Cause> {
+        let mut exchange = pin!(exchange);
+        let limit = self.call.limits.first_byte;
+        let mut from = self.began;
+        loop {
+            let waiting = self.until(from + limit, Limit::FirstByte, exchange.as_mut());
+            match waiting.await {
+                Err(Cause::Silent(Limit::FirstByte)) if !self.call.body.is_whole() => {
+                    from = Instant::now();
+                }
+                done => return done,
+            }
+        }
+    }
+
+    /// An answer that counts as a failed attempt, with its body if that is short
+    /// and soon there: it may become the client's answer, and holds nothing at
+    /// the target until then.
+    async fn failed(
+        &self,
+        cause: Cause,
+        status: StatusCode,
+        headers: HeaderMap,
+        body: Download,
+    ) -> Failed {
+        let retry_after = retry_after(&headers);
+        let due = Instant::now() + FAILURE_BODY;
+        let reply = match self.whole(body, due).await {
+            Ok(Held::Whole(bytes, line)) => {
+                if let Some(line) = line {
+                    let now = Instant::now();
+                    self.dispatch.pool.put(self.target.serial, line, now);
+                }
+                let mut reply = Response::new(ReplyBody::whole(bytes));
+                *reply.status_mut() = status;
+                *reply.headers_mut() = headers;
+                Some(reply)
+            }
+            _ => None,
+        };
+        Failed {
+            cause,
+            retry_after,
+            reply,
+        }
     }
 
     /// Sends the request and reads the answer's head.
@@ -256,13 +304,16 @@ impl Attempt<'_> {
                 let reading = line.exchange(request, call.body.attempt()).await;
                 let Reading {
                     status,
-                    headers,
+                    mut headers,
                     answer,
                 } = reading.map_err(|fault| match fault {
                     Fault::Closed if used => Cause::Stale,
                     Fault::Closed | Fault::Cut => Cause::Reset,
                     Fault::Garbage => Cause::Garbage,
                 })?;
+                // These are for gateways to say.
+                headers.remove(&REFUSED);
+                headers.remove(&SHOULD_RETRY);
                 Ok((status, headers, Download::Replica(answer)))
             }
             Connection::Peer(mut peer) => {
@@ -282,7 +333,16 @@ impl Attempt<'_> {
         kind: Limit,
         work: F,
     ) -> impl Future<Output = Result<F::Output, Cause>> {
-        let due = self.began + limit;
+        self.until(self.began + limit, kind, work)
+    }
+
+    /// `work`, or the limit that passed first.
+    fn until<F: Future>(
+        &self,
+        due: Instant,
+        kind: Limit,
+        work: F,
+    ) -> impl Future<Output = Result<F::Output, Cause>> {
         let kind = if self.deadline <= due {
             Limit::Total
         } else {
@@ -325,12 +385,14 @@ impl Attempt<'_> {
     }
 
     /// Holds back what can still cost a retry instead of an error.
-    async fn hold(&self, headers: &HeaderMap, body: Download, good: bool) -> Result<Held, Cause> {
+    async fn hold(&self, headers: &HeaderMap, body: Download) -> Result<Held, Cause> {
         let kind = headers
             .get(CONTENT_TYPE)
             .map_or(&b""[..], HeaderValue::as_bytes);
         if kind.starts_with(b"text/event-stream") {
-            return match self.call.dialect.ending().filter(|_| good) {
+            // What is compressed cannot be looked into.
+            let plain = !headers.contains_key(CONTENT_ENCODING);
+            return match self.call.dialect.ending().filter(|_| plain) {
                 Some(ending) => self.first_event(body, Framer::new(ending)).await,
                 None => Ok(begun(None, body, None)),
             };
@@ -342,7 +404,7 @@ impl Attempt<'_> {
             }
         };
         if short {
-            self.whole(body).await
+            self.whole(body, self.deadline).await
         } else {
             Ok(begun(None, body, None))
         }
@@ -368,13 +430,12 @@ impl Attempt<'_> {
         }
     }
 
-    async fn whole(&self, mut body: Download) -> Result<Held, Cause> {
+    /// The answer whole by `due`, or as it comes if it is long.
+    async fn whole(&self, mut body: Download, due: Instant) -> Result<Held, Cause> {
         let mut one: Option<Bytes> = None;
         let mut many = BytesMut::new();
         while !body.is_end_stream() {
-            let frame = self
-                .within(self.call.limits.total, Limit::Total, body.frame())
-                .await?;
+            let frame = self.until(due, Limit::Total, body.frame()).await?;
             let Some(frame) = frame else { break };
             let Ok(piece) = frame.map_err(|_| Cause::Reset)?.into_data() else {
                 continue;

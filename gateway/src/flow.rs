@@ -285,7 +285,7 @@ impl Flow {
         } else {
             self.record.broke(UPSTREAM_BROKEN);
             let message = "the replica ended the stream before it had finished";
-            (!framer.has_failed()).then(|| render::in_band(UPSTREAM_BROKEN, message))
+            (!framer.has_failed()).then(|| framer.own(render::in_band(UPSTREAM_BROKEN, message)))
         };
         match (rest, last) {
             (Some(rest), last) => {
@@ -323,7 +323,11 @@ impl Flow {
                 Some(missing) => self.hand_out(missing, Duration::ZERO),
                 None => Poll::Ready(None),
             },
-            Some(_) => self.hand_out(render::in_band(code, &broken.to_string()), Duration::ZERO),
+            Some(framer) if framer.has_failed() => Poll::Ready(None),
+            Some(framer) => {
+                let error = framer.own(render::in_band(code, &broken.to_string()));
+                self.hand_out(error, Duration::ZERO)
+            }
             None => Poll::Ready(Some(Err(broken))),
         }
     }

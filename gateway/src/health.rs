@@ -178,6 +178,17 @@ impl Breaker {
         })
     }
 
+    /// Gives back the right to a probe that was not sent after all.
+    pub(crate) fn return_probe(&self) {
+        self.change(|circuit| {
+            let returned = Circuit {
+                probe_until_ms: 0,
+                ..circuit
+            };
+            (returned, ())
+        });
+    }
+
     /// Counts a failure. `true` if it opened the circuit.
     pub(crate) fn strike(&self, now_ms: u64) -> bool {
         self.change(|circuit| {
@@ -236,6 +247,9 @@ mod tests {
         assert!(!breaker.claim_probe(100));
         assert_eq!(breaker.verdict(100), Verdict::Ejected);
         // A probe that never reports gives its right back.
+        assert!(breaker.claim_probe(200));
+        // As does one that was not sent.
+        breaker.return_probe();
         assert!(breaker.claim_probe(200));
         breaker.success(201);
         assert_eq!(breaker.verdict(201), Verdict::Healthy);

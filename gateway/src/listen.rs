@@ -185,12 +185,7 @@ impl Conversation {
         }
         let conduct = Conduct::new(client);
         let head_limit = self.entry.config.client_idle;
-        let socket = Socket::new(
-            stream,
-            Rc::clone(&conduct),
-            self.entry.sweep.alarm(),
-            head_limit,
-        );
+        let socket = Socket::new(stream, Rc::clone(&conduct), &self.entry.sweep, head_limit);
         let entry = Rc::clone(&self.entry);
         let service = service_fn(move |request: Request<Incoming>| {
             let (entry, stack, conduct) = (Rc::clone(&entry), stack.clone(), Rc::clone(&conduct));

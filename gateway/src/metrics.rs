@@ -194,7 +194,7 @@ impl Metrics {
 
     fn gauges(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let read = |of: &AtomicU64| i64::try_from(of.load(Ordering::Relaxed)).unwrap_or(i64::MAX);
-        let replay = i64::try_from(self.replay.free()).unwrap_or(i64::MAX);
+        let replay = self.replay.free();
         for (name, help, value) in [
             (
                 "tw_http_in_flight",

@@ -41,6 +41,9 @@ pub(crate) const MAX_IDLE: usize = 1024;
 /// How long an idle connection is kept.
 pub(crate) const MAX_IDLE_TIME: Duration = Duration::from_secs(60);
 
+/// A connection to a peer that takes longer is given up.
+const DIAL_PEER: Duration = Duration::from_secs(2);
+
 /// After so much silence a peer is asked for a sign of life, and given so long
 /// for it: together under a second.
 const PING_EVERY: Duration = Duration::from_millis(250);
@@ -185,7 +188,11 @@ async fn dial(authority: &str) -> Result<TcpStream, Cause> {
 }
 
 async fn dial_peer(target: Arc<Target>) -> Result<Peer, Cause> {
-    let socket = dial(target.endpoint.address.authority()).await?;
+    // Everybody who wants this peer waits for the one connection.
+    let dialing = dial(target.endpoint.address.authority());
+    let socket = tokio::time::timeout(DIAL_PEER, dialing)
+        .await
+        .map_err(|_| Cause::Refused)??;
     let (sender, connection) = http2::Builder::new(OnCore)
         .timer(RunningTime)
         .keep_alive_interval(PING_EVERY)

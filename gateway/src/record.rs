@@ -250,6 +250,10 @@ impl Record {
 
     /// The client took only a part of the answer.
     pub(crate) fn abandoned(&self) {
+        // An answer to HEAD is whole without its body.
+        if self.method == Method::HEAD {
+            return;
+        }
         self.inner.borrow_mut().outcome = Some(Outcome::ClientGone);
     }
 

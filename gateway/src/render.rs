@@ -98,13 +98,23 @@ impl Face {
             Refusal::Header { name, .. } => {
                 Self::mistake(StatusCode::BAD_REQUEST, "invalid_header", Some(name))
             }
+            Refusal::Upload(UploadError::NoRoom) => Self {
+                retry_after: Some(Duration::from_secs(1)),
+                spent: false,
+                close: true,
+                ..Self::failure(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "server_error",
+                    "no_replay_memory",
+                )
+            },
             Refusal::Upload(error) => {
                 let (status, code) = match error {
                     UploadError::TooLarge { .. } => {
                         (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large")
                     }
                     UploadError::Stalled { .. } => (StatusCode::REQUEST_TIMEOUT, "body_stalled"),
-                    UploadError::Cut | UploadError::Malformed(_) => {
+                    UploadError::Cut | UploadError::Malformed(_) | UploadError::NoRoom => {
                         (StatusCode::BAD_REQUEST, "body_cut_short")
                     }
                 };

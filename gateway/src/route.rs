@@ -204,7 +204,11 @@ impl Router {
         let next = self.choose(call, past);
         match &next {
             Next::Send { target, .. } if target.budget.spend() => return Some(next),
-            Next::Send { .. } => {
+            Next::Send { target, .. } => {
+                // It may have been the one probe that the target is due.
+                if target.breaker.verdict(self.now_ms()) != Verdict::Healthy {
+                    target.breaker.return_probe();
+                }
                 call.record.over_budget();
                 return None;
             }
@@ -334,14 +338,10 @@ impl Router {
 
 /// Takes a place at `target`, and the right to probe it if it is not closed.
 fn claim(target: &Arc<Target>, now_ms: u64, wanted: Fitness) -> Option<InFlight> {
+    let place = target.load.enter(target.limit);
+    let place = place.then(|| InFlight(Arc::clone(target)))?;
     let probe = wanted == Fitness::Ready && target.breaker.verdict(now_ms) != Verdict::Healthy;
-    if probe && !target.breaker.claim_probe(now_ms) {
-        return None;
-    }
-    target
-        .load
-        .enter(target.limit)
-        .then(|| InFlight(Arc::clone(target)))
+    (!probe || target.breaker.claim_probe(now_ms)).then_some(place)
 }
 
 fn ms(time: Duration) -> u64 {

@@ -1,8 +1,9 @@
 //! A client's connection, watched for how it behaves.
 //!
-//! Two things can be seen only here, below the HTTP codec: a client that takes
-//! too long to send a request's head, and a head that gives its length twice
-//! (the codec obeys one and forgets the other, RFC 9112, section 6.3).
+//! Three things can be seen only here, below the HTTP codec: a client that takes
+//! too long to send a request's head, one that does not take its answer, and a
+//! head that gives its length twice (the codec obeys one and forgets the other,
+//! RFC 9112, section 6.3).
 
 use std::{
     cell::Cell,
@@ -21,7 +22,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::sweep::Alarm;
+use crate::sweep::{Alarm, Sweep};
 
 /// What a client that is too slow with its head is told.
 const TOO_SLOW: &[u8] =
@@ -31,6 +32,9 @@ content-length: 131\r\n\r\n{\"error\":{\"message\":\"the request's head did not 
 
 /// How long an HTTP/1.1 client may be idle between requests.
 const IDLE_LIMIT: Duration = Duration::from_secs(75);
+
+/// How long a client may take nothing of an answer that waits for it.
+const STALL_LIMIT: Duration = Duration::from_secs(60);
 
 /// How a connection's client behaves. Shared by the socket and the requests.
 #[derive(Debug)]
@@ -90,17 +94,35 @@ impl Drop for Answering {
     }
 }
 
+/// What an HTTP/2 client says first (RFC 9113, section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Most bytes of a head that are looked at. The codec refuses one that is
+/// longer than it may be.
+const MAX_LOOK: usize = 64 * 1024;
+
+/// What the client speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Speech {
+    /// So many bytes were read, all of them [`PREFACE`]'s.
+    Unknown(usize),
+    Http1,
+    Http2,
+}
+
 /// The connection. See the module.
 pub(crate) struct Socket {
     stream: TcpStream,
     conduct: Rc<Conduct>,
-    alarm: Alarm,
+    /// Rings when a head, or the next request, is late.
+    reading: Alarm,
+    /// Rings when the client has taken nothing for too long.
+    writing: Alarm,
+    stalled: bool,
     /// Longest time a head may take once it has begun.
     head_limit: Duration,
-    /// Spoke HTTP/1.1, so that a late head can be answered.
-    http1: bool,
-    /// A head that came in more than one piece, as far as it was read. The
-    /// codec bounds it.
+    speech: Speech,
+    /// A head that came in more than one piece, as far as it was read.
     head: Vec<u8>,
 }
 
@@ -108,41 +130,49 @@ impl Socket {
     pub(crate) fn new(
         stream: TcpStream,
         conduct: Rc<Conduct>,
-        alarm: Alarm,
+        sweep: &Rc<Sweep>,
         head_limit: Duration,
     ) -> Self {
-        alarm.set(Instant::now() + IDLE_LIMIT);
+        let reading = sweep.alarm();
+        reading.set(Instant::now() + IDLE_LIMIT);
         Self {
             stream,
             conduct,
-            alarm,
+            reading,
+            writing: sweep.alarm(),
+            stalled: false,
             head_limit,
-            http1: true,
+            speech: Speech::Unknown(0),
             head: Vec::new(),
         }
     }
 
     /// Looks at bytes that were read while a head was due.
     fn look(&mut self, bytes: &[u8]) {
-        if bytes.starts_with(b"PRI * HTTP/2") {
-            self.http1 = false;
-            self.alarm.clear();
-        }
-        if !self.http1 || self.conduct.busy.get() > 0 {
+        if self.speech == Speech::Http2 || self.conduct.busy.get() > 0 {
             return;
         }
         if !self.conduct.head_begun.replace(true) {
-            self.alarm.set(Instant::now() + self.head_limit);
+            self.reading.set(Instant::now() + self.head_limit);
             self.conduct.two_lengths.set(false);
             self.head.clear();
         }
-        let seen = if self.head.is_empty() {
-            gives_two_lengths(bytes)
-        } else {
-            None
-        };
-        if let Some(two) = seen {
+        if let Speech::Unknown(known) = self.speech {
+            self.speech = speech(known, bytes);
+            match self.speech {
+                Speech::Http2 => return self.reading.clear(),
+                Speech::Unknown(_) => return,
+                // What was taken for a preface was the head's beginning.
+                Speech::Http1 => self.head.extend_from_slice(&PREFACE[..known]),
+            }
+        }
+        if self.head.is_empty()
+            && let Some(two) = gives_two_lengths(bytes)
+        {
             self.conduct.two_lengths.set(two);
+            return;
+        }
+        if self.head.len() + bytes.len() > MAX_LOOK {
             return;
         }
         self.head.extend_from_slice(bytes);
@@ -153,6 +183,33 @@ impl Socket {
             self.conduct.two_lengths.set(two);
             self.head = Vec::new();
         }
+    }
+
+    /// Bounds how long a client may take nothing of what is written.
+    fn taken<T>(&mut self, cx: &Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            if std::mem::take(&mut self.stalled) {
+                self.writing.clear();
+            }
+            return written;
+        }
+        if !std::mem::replace(&mut self.stalled, true) {
+            self.writing.set(Instant::now() + STALL_LIMIT);
+        }
+        self.writing
+            .poll_due(cx)
+            .map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+/// What a client speaks that sent `known` bytes of the preface, then `bytes`.
+fn speech(known: usize, bytes: &[u8]) -> Speech {
+    let due = &PREFACE[known..];
+    let both = due.len().min(bytes.len());
+    match due[..both] == bytes[..both] {
+        true if both == due.len() => Speech::Http2,
+        true => Speech::Unknown(known + both),
+        false => Speech::Http1,
     }
 }
 
@@ -194,11 +251,11 @@ impl AsyncRead for Socket {
                 polled
             }
             Poll::Ready(_) => polled,
-            Poll::Pending if self.http1 && self.conduct.busy.get() == 0 => {
+            Poll::Pending if self.speech != Speech::Http2 && self.conduct.busy.get() == 0 => {
                 if self.conduct.answered.take() {
-                    self.alarm.set(Instant::now() + IDLE_LIMIT);
+                    self.reading.set(Instant::now() + IDLE_LIMIT);
                 }
-                if self.alarm.poll_due(cx).is_pending() {
+                if self.reading.poll_due(cx).is_pending() {
                     return Poll::Pending;
                 }
                 // Too late. Tell a client that had begun, and read no more.
@@ -218,7 +275,8 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.taken(cx, written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -238,13 +296,23 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.taken(cx, written)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_preface_is_known_whole_and_only_at_the_start() {
+        assert_eq!(speech(0, PREFACE), Speech::Http2);
+        assert_eq!(speech(0, b"PRI * HTTP/2"), Speech::Unknown(12));
+        assert_eq!(speech(12, &PREFACE[12..]), Speech::Http2);
+        assert_eq!(speech(12, b".0\r\n\r\nGET"), Speech::Http1);
+        assert_eq!(speech(0, b"POST / HTTP/1.1"), Speech::Http1);
+    }
 
     #[test]
     fn two_lengths_are_seen_in_any_case_and_order() {

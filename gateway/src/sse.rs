@@ -8,6 +8,9 @@
 //! An event whose data is not JSON would end the stream in every client; it is
 //! left out and counted, and the stream goes on.
 //!
+//! Whether the answer is complete is read from the data itself, never searched
+//! for: a model may well write `[DONE]`.
+//!
 //! Invariants:
 //! 1. What goes out is what came in, in order, but for events that are not JSON
 //!    (`bytes_are_untouched`, `a_malformed_event_is_left_out`).
@@ -16,8 +19,11 @@
 //!
 //! Source: WHATWG HTML, section 9.2 "Server-sent events".
 
+use std::borrow::Cow;
+
 use bytes::{Bytes, BytesMut};
 use memchr::memmem;
+use serde::{Deserialize, de::IgnoredAny};
 
 /// Longest event that is held until it is whole, in bytes. A longer one passes
 /// as it comes.
@@ -37,11 +43,35 @@ pub(crate) enum Ending {
 pub(crate) struct Framer {
     ending: Ending,
     held: BytesMut,
-    finished: bool,
+    /// Choices that were begun and that gave a reason to end, a bit each.
+    begun: u64,
+    ended: u64,
+    /// The dialect's last word was said.
     done: bool,
     /// An error was said in the stream itself.
     failed: bool,
+    /// A part of an event went out: the next one needs a blank line before it.
+    torn: bool,
     skipped: u64,
+}
+
+/// What of an event's data tells of the stream.
+#[derive(Deserialize)]
+struct Told<'a> {
+    #[serde(default)]
+    choices: Vec<Choice>,
+    #[serde(default, borrow)]
+    r#type: Option<Cow<'a, str>>,
+    #[serde(default)]
+    error: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct Choice {
+    #[serde(default)]
+    index: u32,
+    #[serde(default)]
+    finish_reason: Option<String>,
 }
 
 impl Framer {
@@ -51,9 +81,11 @@ impl Framer {
         Self {
             ending,
             held: BytesMut::new(),
-            finished: false,
+            begun: 0,
+            ended: 0,
             done: false,
             failed: false,
+            torn: false,
             skipped: 0,
         }
     }
@@ -76,9 +108,8 @@ impl Framer {
                 self.pass(whole)
             }
             None if self.held.len() > MAX_EVENT => {
-                let part = self.held.split().freeze();
-                self.look(&part);
-                Some(part)
+                self.torn = true;
+                Some(self.held.split().freeze())
             }
             None => None,
         }
@@ -86,34 +117,42 @@ impl Framer {
 
     /// Whole events, without those that no client could read.
     fn pass(&mut self, events: Bytes) -> Option<Bytes> {
-        if parts(&events).all(is_readable) {
-            self.look(&events);
+        // The end of a torn event is not an event, and stands first.
+        let torn = std::mem::take(&mut self.torn);
+        let mut bad = 0;
+        for (nth, event) in parts(&events).enumerate() {
+            let tail = torn && nth == 0;
+            bad += u64::from(!tail && !self.read(event));
+        }
+        if bad == 0 {
             return Some(events);
         }
+        self.skipped += bad;
         let mut kept = BytesMut::with_capacity(events.len());
-        for event in parts(&events) {
-            if is_readable(event) {
+        for (nth, event) in parts(&events).enumerate() {
+            if (torn && nth == 0) || data(event).is_none_or(is_readable) {
                 kept.extend_from_slice(event);
-            } else {
-                self.skipped += 1;
             }
         }
-        self.look(&kept);
         (!kept.is_empty()).then(|| kept.freeze())
     }
 
-    /// At the clean end of the stream: what was held for a blank line that
-    /// never came.
+    /// At the clean end of the stream: an event that lacks only its blank line,
+    /// with it. A part of one is dropped.
     pub(crate) fn rest(&mut self) -> Option<Bytes> {
-        let rest = self.held.split();
-        self.look(&rest);
-        (!rest.is_empty()).then(|| rest.freeze())
+        if self.held.is_empty() || self.torn {
+            return None;
+        }
+        self.held.extend_from_slice(b"\n\n");
+        let last = self.held.split().freeze();
+        self.pass(last)
     }
 
-    /// Whether the answer said that it is complete: a finish reason or `[DONE]`.
+    /// Whether the answer said that it is complete: `[DONE]`, or a reason to end
+    /// for every choice that was begun.
     #[must_use]
     pub(crate) fn is_finished(&self) -> bool {
-        self.finished || self.done
+        self.done || (self.begun != 0 && self.begun == self.ended)
     }
 
     /// Whether the caller was told already that the answer failed, by the
@@ -126,27 +165,57 @@ impl Framer {
     /// What a stream that ended well still lacks.
     #[must_use]
     pub(crate) fn missing(&self) -> Option<Bytes> {
-        let lacks = self.ending == Ending::Choices && self.finished && !self.done;
+        let lacks = self.ending == Ending::Choices && !self.done;
         lacks.then(|| Bytes::from_static(b"data: [DONE]\n\n"))
     }
 
-    fn look(&mut self, events: &[u8]) {
-        // Within a JSON string the quotes would be escaped.
-        self.failed = self.failed || memmem::find(events, b"data: {\"error\"").is_some();
+    /// An event of the gateway's own, to go out next.
+    #[must_use]
+    pub(crate) fn own(&self, event: Bytes) -> Bytes {
+        if self.torn {
+            return [b"\n\n", &event[..]].concat().into();
+        }
+        event
+    }
+
+    /// Learns what an event tells. `false` if no client could read it.
+    fn read(&mut self, event: &[u8]) -> bool {
+        let Some(data) = data(event) else { return true };
+        if data == b"[DONE]" {
+            self.done = true;
+            return true;
+        }
+        let Ok(told) = serde_json::from_slice::<Told<'_>>(data) else {
+            // Of another shape, and perhaps still JSON.
+            return is_readable(data);
+        };
+        self.failed |= told.error.is_some();
         match self.ending {
             Ending::Choices => {
-                self.finished = self.finished || has_finish_reason(events);
-                self.done = self.done || memmem::find(events, b"[DONE]").is_some();
+                for choice in told.choices {
+                    // Choices beyond the bits count as the last one.
+                    let bit = 1 << choice.index.min(63);
+                    self.begun |= bit;
+                    if choice
+                        .finish_reason
+                        .is_some_and(|reason| !reason.is_empty())
+                    {
+                        self.ended |= bit;
+                    }
+                }
             }
             Ending::Responses => {
-                let ends = [
-                    &b"response.completed"[..],
-                    b"response.incomplete",
-                    b"response.failed",
+                const ENDS: [&str; 3] = [
+                    "response.completed",
+                    "response.incomplete",
+                    "response.failed",
                 ];
-                self.done = self.done || ends.iter().any(|end| memmem::find(events, end).is_some());
+                let kind = told.r#type.as_deref().unwrap_or_default();
+                self.done |= ENDS.contains(&kind);
+                self.failed |= kind == "error";
             }
         }
+        true
     }
 }
 
@@ -162,21 +231,19 @@ fn parts(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// Whether a client can read the event: its one line of data, if it has one, is
-/// JSON or `[DONE]`. Data of several lines is not looked into.
-fn is_readable(event: &[u8]) -> bool {
-    let mut data = event
+/// The data of an event, if it is one line and not empty. Data of several lines
+/// is not looked into.
+fn data(event: &[u8]) -> Option<&[u8]> {
+    let mut lines = event
         .split(|byte| matches!(byte, b'\n' | b'\r'))
         .filter_map(|line| line.strip_prefix(b"data:"));
-    match (data.next(), data.next()) {
-        (Some(only), None) => {
-            let text = only.trim_ascii();
-            text.is_empty()
-                || text == b"[DONE]"
-                || serde_json::from_slice::<serde::de::IgnoredAny>(text).is_ok()
-        }
-        _ => true,
-    }
+    let only = lines.next()?.trim_ascii();
+    (!only.is_empty() && lines.next().is_none()).then_some(only)
+}
+
+/// Whether a client can read an event's data.
+fn is_readable(data: &[u8]) -> bool {
+    data == b"[DONE]" || serde_json::from_slice::<IgnoredAny>(data).is_ok()
 }
 
 /// The position after the first blank line.
@@ -196,19 +263,6 @@ fn ends_event(bytes: &[u8]) -> bool {
 fn last_end(bytes: &[u8]) -> Option<usize> {
     let after = |end: &[u8]| memmem::rfind(bytes, end).map(|at| at + end.len());
     after(b"\n\n").max(after(b"\r\n\r\n")).max(after(b"\r\r"))
-}
-
-/// Whether a chunk says why it finished: `"finish_reason"` with a string.
-fn has_finish_reason(mut events: &[u8]) -> bool {
-    const KEY: &[u8] = b"\"finish_reason\"";
-    while let Some(at) = memmem::find(events, KEY) {
-        events = &events[at + KEY.len()..];
-        let value = events.iter().find(|byte| !matches!(byte, b' ' | b':'));
-        if value == Some(&b'"') {
-            return true;
-        }
-    }
-    false
 }
 
 #[cfg(test)]
@@ -235,28 +289,57 @@ mod tests {
         );
     }
 
+    fn after(ending: Ending, events: &[&str]) -> Framer {
+        let mut framer = Framer::new(ending);
+        for event in events {
+            framer.push(Bytes::from(format!("data: {event}\n\n")));
+        }
+        framer
+    }
+
     #[test]
     fn an_answer_is_complete_only_if_it_says_so() {
-        let mut open = framer();
-        open.push(Bytes::from_static(
-            b"data: {\"choices\":[{\"finish_reason\": null}]}\n\n",
-        ));
-        assert!(!open.is_finished());
-        open.push(Bytes::from_static(
-            b"data: {\"choices\":[{\"finish_reason\": \"stop\"}]}\n\n",
-        ));
-        assert!(open.is_finished());
-        assert_eq!(open.missing().unwrap(), "data: [DONE]\n\n");
-        open.push(Bytes::from_static(b"data: [DONE]\n\n"));
-        assert_eq!(open.missing(), None);
+        let chunk = |index, reason: &str| {
+            format!(r#"{{"choices":[{{"index":{index},"finish_reason":{reason}}}]}}"#)
+        };
+        let (open, stop, empty) = (chunk(0, "null"), chunk(0, "\"stop\""), chunk(0, "\"\""));
+        let second = chunk(1, "null");
+        let says =
+            r#"{"choices":[{"delta":{"content":"data: [DONE] \"finish_reason\":\"stop\""}}]}"#;
+        let finished = |events: &[&str]| after(Ending::Choices, events).is_finished();
+        assert!(!finished(&[]));
+        assert!(!finished(&[&open]));
+        assert!(!finished(&[&empty]));
+        assert!(!finished(&[says]));
+        assert!(finished(&[&open, &stop]));
+        // One choice of two has ended.
+        assert!(!finished(&[&open, &second, &stop]));
+        assert!(finished(&[&open, &second, &stop, &chunk(1, "\"length\"")]));
+        assert!(finished(&[&open, "[DONE]"]));
+        let ended = after(Ending::Choices, &[&open, &stop]);
+        assert_eq!(ended.missing().unwrap(), "data: [DONE]\n\n");
+        assert_eq!(after(Ending::Choices, &[&stop, "[DONE]"]).missing(), None);
 
-        let mut responses = Framer::new(Ending::Responses);
-        responses.push(Bytes::from_static(b"event: response.created\ndata: {}\n\n"));
-        assert!(!responses.is_finished());
-        responses.push(Bytes::from_static(
-            b"event: response.completed\ndata: {}\n\n",
-        ));
-        assert!(responses.is_finished() && responses.missing().is_none());
+        let responses = |event: &str| after(Ending::Responses, &[event]);
+        let delta = r#"{"type":"response.output_text.delta","delta":"response.completed"}"#;
+        assert!(!responses(delta).is_finished());
+        let completed = responses(r#"{"type":"response.completed","response":{}}"#);
+        assert!(completed.is_finished() && completed.missing().is_none());
+        assert!(after(Ending::Choices, &[r#"{"error":{"code":"x"}}"#]).has_failed());
+    }
+
+    #[test]
+    fn the_end_of_a_stream_stands_at_an_event_boundary() {
+        let mut cut = framer();
+        assert_eq!(
+            cut.push(Bytes::from_static(b"data: {\"choices\":[{\"del")),
+            None
+        );
+        assert_eq!(cut.rest(), None);
+        let mut short = framer();
+        assert_eq!(short.push(Bytes::from_static(b"data: [DONE]\n")), None);
+        assert_eq!(short.rest().unwrap(), "data: [DONE]\n\n\n");
+        assert!(short.is_finished());
     }
 
     #[test]
@@ -278,6 +361,14 @@ mod tests {
         let piece = Bytes::from(vec![b'x'; MAX_EVENT / 2 + 1]);
         assert_eq!(framer.push(piece.clone()), None);
         assert_eq!(framer.push(piece).unwrap().len(), MAX_EVENT + 2);
+        assert_eq!(
+            framer.own(Bytes::from_static(b"data: x\n\n")),
+            "\n\ndata: x\n\n"
+        );
+        // Its end passes, whatever it holds.
+        let end = Bytes::from_static(b"data: {\n\n");
+        assert_eq!(framer.push(end.clone()), Some(end));
+        assert_eq!(framer.own(Bytes::new()), "");
     }
 
     proptest! {

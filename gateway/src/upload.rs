@@ -24,7 +24,7 @@ use std::{
     rc::Rc,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicI64, Ordering},
     },
     task::{Context, Poll, ready},
     time::{Duration, Instant},
@@ -57,15 +57,30 @@ pub(crate) enum UploadError {
     /// The connection ended or broke its framing.
     #[error("the body was cut short")]
     Cut,
+    /// It must be kept until it can be routed, and there is no memory for it.
+    #[error("too many request bodies are being read at once")]
+    NoRoom,
     /// A later part of it makes it unroutable.
     #[error("the body is not valid JSON: {0}")]
     Malformed(#[from] Malformed),
 }
 
-/// Bytes that all uploads of a gateway may keep together.
+/// What is kept of a body until it can be routed, in bytes, is kept even when
+/// [`ReplayMemory`] is used up: the one attempt there is must have it.
+const ALWAYS_KEPT: usize = 64 * 1024;
+
+/// A piece smaller than this is copied, so that it does not hold on to the
+/// larger buffer it was read into.
+const SMALL: usize = 4096;
+
+/// What a kept piece costs beside its bytes.
+const PIECE: usize = 64;
+
+/// Bytes that all uploads of a gateway may keep together. Below zero while what
+/// is [`ALWAYS_KEPT`] exceeds it.
 #[derive(Debug, Clone)]
 pub(crate) struct ReplayMemory {
-    free: Arc<AtomicUsize>,
+    free: Arc<AtomicI64>,
 }
 
 impl ReplayMemory {
@@ -73,24 +88,28 @@ impl ReplayMemory {
     #[must_use]
     pub(crate) fn new(bytes: usize) -> Self {
         Self {
-            free: Arc::new(AtomicUsize::new(bytes)),
+            free: Arc::new(AtomicI64::new(i64::try_from(bytes).unwrap_or(i64::MAX))),
         }
     }
 
     /// Bytes not taken.
     #[must_use]
-    pub(crate) fn free(&self) -> usize {
+    pub(crate) fn free(&self) -> i64 {
         self.free.load(Ordering::Relaxed)
     }
 
-    fn take(&self, bytes: usize) -> bool {
-        let take = |free: usize| free.checked_sub(bytes);
+    fn take(&self, bytes: i64) -> bool {
+        let take = |free: i64| (free >= bytes).then_some(free - bytes);
         self.free
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
             .is_ok()
     }
 
-    fn give(&self, bytes: usize) {
+    fn overdraw(&self, bytes: i64) {
+        self.free.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    fn give(&self, bytes: i64) {
         self.free.fetch_add(bytes, Ordering::Relaxed);
     }
 }
@@ -120,6 +139,10 @@ struct Shared {
 struct Source {
     kept: Vec<Bytes>,
     kept_bytes: usize,
+    /// Taken from the memory for it.
+    charged: i64,
+    /// Being read to be routed; no attempt has begun.
+    unrouted: bool,
     /// Bytes handed out that are not kept any more.
     gone: bool,
     rest: Option<Incoming>,
@@ -158,6 +181,8 @@ impl Upload {
         let source = Source {
             kept: Vec::new(),
             kept_bytes: 0,
+            charged: 0,
+            unrouted: false,
             gone: false,
             rest,
             scan: None,
@@ -185,6 +210,7 @@ impl Upload {
         waited: &mut Duration,
     ) -> Result<Peeked, UploadError> {
         let mut scan = Peek::default();
+        self.0.source.borrow_mut().unrouted = true;
         while let Some(piece) = self.next(sweep, waited).await? {
             scan.feed(&piece)?;
             if scan.model().is_some() {
@@ -192,6 +218,7 @@ impl Upload {
             }
         }
         let mut source = self.0.source.borrow_mut();
+        source.unrouted = false;
         if source.rest.is_none() {
             scan.finish()?;
         }
@@ -244,6 +271,12 @@ impl Upload {
     pub(crate) fn can_repeat(&self) -> bool {
         let source = self.0.source.borrow();
         !source.gone && source.error.is_none()
+    }
+
+    /// Whether all of it has been read from the caller.
+    #[must_use]
+    pub(crate) fn is_whole(&self) -> bool {
+        self.0.source.borrow().rest.is_none()
     }
 
     /// What went wrong on the caller's side, if anything did.
@@ -340,8 +373,8 @@ impl Upload {
                     return Poll::Ready(source.fail(fed).map(|()| None));
                 }
             }
-            source.keep(&piece, &self.0.memory);
-            return Poll::Ready(Ok(Some(piece)));
+            let kept = source.keep(&piece, &self.0.memory);
+            return Poll::Ready(kept.map(|()| Some(piece)));
         }
     }
 }
@@ -356,22 +389,37 @@ impl Source {
         })
     }
 
-    fn keep(&mut self, piece: &Bytes, memory: &ReplayMemory) {
+    /// Keeps a piece if there is room; while the body is not routed yet, it must
+    /// be kept.
+    fn keep(&mut self, piece: &Bytes, memory: &ReplayMemory) -> Result<(), UploadError> {
         if self.gone {
-            return;
+            return Ok(());
         }
-        if memory.take(piece.len()) {
-            self.kept_bytes += piece.len();
-            self.kept.push(piece.clone());
+        let charge = i64::try_from(piece.len() + PIECE).unwrap_or(i64::MAX);
+        if !memory.take(charge) {
+            if !self.unrouted {
+                self.gone = true;
+                return Ok(());
+            }
+            if self.kept_bytes + piece.len() > ALWAYS_KEPT {
+                return self.fail(Err(UploadError::NoRoom));
+            }
+            memory.overdraw(charge);
+        }
+        self.charged += charge;
+        self.kept_bytes += piece.len();
+        self.kept.push(if piece.len() < SMALL {
+            Bytes::copy_from_slice(piece)
         } else {
-            self.gone = true;
-        }
+            piece.clone()
+        });
+        Ok(())
     }
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        self.memory.give(self.source.get_mut().kept_bytes);
+        self.memory.give(self.source.get_mut().charged);
     }
 }
 

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Instant};
 use discovery_client::Application;
 use gateway::{
     Config,
-    config::{ApplicationConfig, Limits},
+    config::{ApplicationConfig, OwnLimits},
 };
 use socket2::{Domain, Socket, Type};
 use tokio::{net::TcpStream, sync::oneshot, time::timeout};
@@ -130,10 +130,10 @@ async fn an_application_may_have_limits_of_its_own() {
         config.applications.push(ApplicationConfig {
             name: Application::new("other").unwrap(),
             route: None,
-            limits: Some(Limits {
-                first_byte: ms(200),
-                ..Limits::default()
-            }),
+            limits: OwnLimits {
+                first_byte: Some(ms(200)),
+                ..OwnLimits::default()
+            },
             repeatable: false,
         });
     };

@@ -10,6 +10,8 @@ mod bad_input;
 #[cfg(test)]
 mod cancel;
 #[cfg(test)]
+mod corners;
+#[cfg(test)]
 mod drain;
 #[cfg(test)]
 mod faults;

@@ -70,7 +70,7 @@ impl Plan {
         let app = ApplicationConfig {
             name: Application::new("app").unwrap(),
             route: Some("/app".to_owned()),
-            limits: None,
+            limits: Default::default(),
             repeatable: false,
         };
         Self {

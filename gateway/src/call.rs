@@ -4,7 +4,7 @@ use std::{rc::Rc, time::Duration};
 
 use discovery_client::Application;
 use federation::plan::Nowhere;
-use http::{HeaderMap, Method, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
 use crate::{
     body::ReplyBody,
@@ -30,6 +30,9 @@ pub(crate) struct Call {
     pub uri: Uri,
     /// As received, hop-by-hop fields taken out.
     pub headers: HeaderMap,
+    /// What the gateway adds, in the place of what the caller sent of that name.
+    /// Beside the others because a map that is full must be built anew.
+    pub added: Vec<(HeaderName, HeaderValue)>,
     /// The body; each attempt sends it from the start.
     pub body: Upload,
     /// Must not leave this site: it came from another, or its caller says so.

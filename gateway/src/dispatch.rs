@@ -293,13 +293,14 @@ impl Attempt<'_> {
         match connection {
             Connection::Replica(line) => {
                 let used = line.was_used();
-                let name = TRACEPARENT;
+                let context = context.map(|context| (TRACEPARENT, context));
                 let request = h1::Target {
                     method: &call.method,
                     path: call.uri.path_and_query().map_or("/", PathAndQuery::as_str),
                     host: &target.authority,
                     headers: &call.headers,
-                    instead: context.as_ref().map(|context| (&name, context)),
+                    added: &call.added,
+                    context: context.as_ref(),
                 };
                 let reading = line.exchange(request, call.body.attempt()).await;
                 let Reading {
@@ -362,6 +363,9 @@ impl Attempt<'_> {
             ..
         } = self;
         let mut headers = call.headers.clone();
+        for (name, value) in &call.added {
+            headers.insert(name, value.clone());
+        }
         headers.remove(HOST);
         headers.append(VIA, dispatch.via.clone());
         let left = self

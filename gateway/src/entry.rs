@@ -115,13 +115,18 @@ impl Entry {
         };
         let stay = hop::is_forwarded(&headers) || headers.contains_key(&NO_FALLBACK);
         hop::strip(&mut headers);
-        forwarded_for(&mut headers, conduct.forwarded_for());
+        let mut added = Vec::with_capacity(2);
+        added.push((
+            FORWARDED_FOR,
+            forwarded_for(&headers, conduct.forwarded_for()),
+        ));
         Ok(Read::Call(Box::new(Call {
             application,
             dialect,
             method: head.method,
             uri: head.uri,
             headers,
+            added,
             body,
             stay,
             repeatable,
@@ -201,12 +206,13 @@ fn is_idempotent(method: &Method) -> bool {
     .contains(method)
 }
 
-/// Adds the client's address behind those of earlier proxies.
-fn forwarded_for(headers: &mut http::HeaderMap, client: &HeaderValue) {
-    let earlier = headers.get(&FORWARDED_FOR).map(HeaderValue::as_bytes);
-    let chain = earlier.map(|earlier| [earlier, b", ", client.as_bytes()].concat());
-    let chain = chain.and_then(|chain| HeaderValue::from_maybe_shared(Bytes::from(chain)).ok());
-    headers.insert(FORWARDED_FOR, chain.unwrap_or_else(|| client.clone()));
+/// The client's address behind those of earlier proxies.
+fn forwarded_for(headers: &http::HeaderMap, client: &HeaderValue) -> HeaderValue {
+    let Some(earlier) = headers.get(&FORWARDED_FOR) else {
+        return client.clone();
+    };
+    let chain = [earlier.as_bytes(), b", ", client.as_bytes()].concat();
+    HeaderValue::from_maybe_shared(Bytes::from(chain)).unwrap_or_else(|_| client.clone())
 }
 
 #[derive(Serialize)]

@@ -40,7 +40,7 @@ where
     fn call(&mut self, mut call: Call) -> S::Future {
         call.record.application(&call.application);
         call.record.trace(&call.headers);
-        call.headers.insert(REQUEST_ID, call.record.id().clone());
+        call.added.push((REQUEST_ID, call.record.id().clone()));
         self.inner.call(call)
     }
 }

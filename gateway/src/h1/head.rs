@@ -24,8 +24,10 @@ pub(crate) struct Target<'a> {
     pub(crate) host: &'a HeaderValue,
     /// The caller's headers, hop-by-hop fields taken out.
     pub(crate) headers: &'a HeaderMap,
-    /// Put in the place of the caller's header of that name.
-    pub(crate) instead: Option<(&'a HeaderName, &'a HeaderValue)>,
+    /// Put in the place of the caller's headers of these names.
+    pub(crate) added: &'a [(HeaderName, HeaderValue)],
+    /// One more of them.
+    pub(crate) context: Option<&'a (HeaderName, HeaderValue)>,
 }
 
 /// How a request's body is framed.
@@ -54,11 +56,12 @@ pub(super) fn write(out: &mut BytesMut, target: Target<'_>, sending: Sending) {
             name.as_str(),
             "host" | "content-length" | "transfer-encoding"
         );
-        if !ours && target.instead.is_none_or(|(instead, _)| instead != name) {
+        let mut added = target.added.iter().chain(target.context);
+        if !ours && !added.any(|(added, _)| added == name) {
             line(out, name, value);
         }
     }
-    if let Some((name, value)) = target.instead {
+    for (name, value) in target.added.iter().chain(target.context) {
         line(out, name, value);
     }
     match sending {
@@ -259,11 +262,15 @@ mod tests {
             path: "/v1/x?y=1",
             host: &HeaderValue::from_static("h:1"),
             headers: &headers,
-            instead: Some((&traceparent, &HeaderValue::from_static("new"))),
+            added: &[(
+                HeaderName::from_static("x-id"),
+                HeaderValue::from_static("7"),
+            )],
+            context: Some(&(traceparent, HeaderValue::from_static("new"))),
         };
         let mut out = BytesMut::new();
         write(&mut out, target, Sending::Length(3));
-        let text = "POST /v1/x?y=1 HTTP/1.1\r\nhost: h:1\r\nx-a: 1\r\ntraceparent: new\r\ncontent-length: 3\r\n\r\n";
+        let text = "POST /v1/x?y=1 HTTP/1.1\r\nhost: h:1\r\nx-a: 1\r\nx-id: 7\r\ntraceparent: new\r\ncontent-length: 3\r\n\r\n";
         assert_eq!(out, text);
         out.clear();
         write(
@@ -271,7 +278,8 @@ mod tests {
             Target {
                 method: &Method::GET,
                 headers: &HeaderMap::new(),
-                instead: None,
+                added: &[],
+                context: None,
                 ..target
             },
             Sending::Length(0),

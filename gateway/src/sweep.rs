@@ -1,7 +1,7 @@
 //! Coarse alarms, many for the price of one timer.
 //!
-//! A runtime's timer per request costs a tenth of a proxied request. Here a
-//! core has one list of alarms and one timer, which sleeps until the next alarm
+//! A runtime's timer per request is dear beside a proxied request. Here a core
+//! has one list of alarms and one timer, which sleeps until the next alarm
 //! is due, at least a [`TICK`] and at most [`LONGEST`]. Setting an alarm writes
 //! one number and reads no clock; only one that is due before the timer wakes
 //! disturbs it, and limits are mostly longer than that.

@@ -3,8 +3,7 @@
 //! The task that serves a client writes the request and reads the answer
 //! itself: one wake-up, no copies, and when the client goes away the connection
 //! is closed in the same moment. A general client library needs a task a
-//! connection and two channels a request; measured in this gateway, that was a
-//! fifth of a request's time.
+//! connection and two channels a request.
 //!
 //! ```text
 //!   Line --exchange--> Exchange --head--> Answer --read to its end--> Line

@@ -140,10 +140,10 @@ impl Entry {
     /// The application that the body names, as the registry knows it.
     async fn named(&self, body: &Upload, record: &Record) -> Result<Application, Refusal> {
         let mut waited = Duration::ZERO;
-        let peeked = body.peek(&self.sweep, &mut waited).await;
+        let model = body.peek(&self.sweep, &mut waited).await;
         record.waited(waited);
         record.uploaded(body.read());
-        let model = peeked?.model.ok_or(Refusal::NoModel)?;
+        let model = model?.ok_or(Refusal::NoModel)?;
         if let Some((application, _)) = self.fleet.load().offer(&model) {
             return Ok(application.clone());
         }

@@ -300,6 +300,13 @@ impl Flow {
     fn break_off(&mut self, broken: Broken) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         self.phase = Phase::Over;
         self.pace.alarm.clear();
+        // A stream that had said why it finished is whole, whatever came after.
+        if let Some(framer) = self.framer.as_ref().filter(|framer| framer.is_finished()) {
+            return match framer.missing() {
+                Some(missing) => self.hand_out(missing, Duration::ZERO),
+                None => Poll::Ready(None),
+            };
+        }
         let client_error = self.source.upload.error();
         if client_error.is_none() && !matches!(broken, Broken::Limit(Limit::Total)) {
             let target = &self.source.in_flight.0;
@@ -317,12 +324,7 @@ impl Flow {
             broken.code()
         };
         self.record.broke(code);
-        // A stream that had said why it finished is whole, whatever came after.
         match &self.framer {
-            Some(framer) if framer.is_finished() => match framer.missing() {
-                Some(missing) => self.hand_out(missing, Duration::ZERO),
-                None => Poll::Ready(None),
-            },
             Some(framer) if framer.has_failed() => Poll::Ready(None),
             Some(framer) => {
                 let error = framer.own(render::in_band(code, &broken.to_string()));

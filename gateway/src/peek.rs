@@ -1,4 +1,6 @@
-//! Finds `model` and `stream` in a JSON body while it arrives.
+//! Finds `model` in a JSON body while it arrives, and checks `stream`: how an
+//! answer is treated follows from the answer, but a value that replicas could
+//! read in two ways is refused.
 //!
 //! A push scanner over the top-level object: bytes go in as they come, nothing
 //! is copied but the value of `model`, and reading may stop as soon as that is
@@ -158,12 +160,6 @@ impl Peek {
     #[must_use]
     pub(crate) fn model(&self) -> Option<&str> {
         self.model.as_deref()
-    }
-
-    /// Whether the caller asks for a stream, as far as was seen.
-    #[must_use]
-    pub(crate) fn stream(&self) -> Option<bool> {
-        self.stream
     }
 
     /// Looks at `rest`, which starts with `byte`; returns how much it used.

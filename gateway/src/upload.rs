@@ -200,7 +200,7 @@ impl Upload {
     }
 
     /// Reads until `model` is known or the body ends, and leaves the scanner in
-    /// place for the rest. `waited` grows by the time the caller took.
+    /// place for the rest; the model, if one is named. `waited` grows by the time the caller took.
     ///
     /// # Errors
     /// [`UploadError`] if the body cannot be read or routed.
@@ -208,7 +208,7 @@ impl Upload {
         &self,
         sweep: &Rc<Sweep>,
         waited: &mut Duration,
-    ) -> Result<Peeked, UploadError> {
+    ) -> Result<Option<String>, UploadError> {
         let mut scan = Peek::default();
         self.0.source.borrow_mut().unrouted = true;
         while let Some(piece) = self.next(sweep, waited).await? {
@@ -222,12 +222,9 @@ impl Upload {
         if source.rest.is_none() {
             scan.finish()?;
         }
-        let peeked = Peeked {
-            model: scan.model().map(str::to_owned),
-            stream: scan.stream(),
-        };
+        let model = scan.model().map(str::to_owned);
         source.scan = source.rest.is_some().then_some(scan);
-        Ok(peeked)
+        Ok(model)
     }
 
     async fn next(
@@ -421,15 +418,6 @@ impl Drop for Shared {
     fn drop(&mut self) {
         self.memory.give(self.source.get_mut().charged);
     }
-}
-
-/// What routing needs of a body.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Peeked {
-    /// `model`, if there is one.
-    pub model: Option<String>,
-    /// `stream`, as far as was read.
-    pub stream: Option<bool>,
 }
 
 /// One attempt's view of an [`Upload`].

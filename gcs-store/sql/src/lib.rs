@@ -1,0 +1,1 @@
+//! The portable SQL layer.

@@ -1,0 +1,1 @@
+//! Copies of a namespace: backup, restore, difference, import, export.

@@ -1,0 +1,1 @@
+//! The RESP front: connections in, commands to the engine, replies out.

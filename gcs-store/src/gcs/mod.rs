@@ -1,0 +1,1 @@
+//! The engine: one image, one journal, one writer.

@@ -1,0 +1,6 @@
+//! Keeps the state of Ray clusters in SQL, behind a RESP front.
+
+pub mod copies;
+mod front;
+mod gcs;
+pub mod namespace;

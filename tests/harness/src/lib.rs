@@ -1,0 +1,1 @@
+//! Starts real processes and servers for tests.

@@ -9,17 +9,17 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use discovery_client::Address;
+use harness::{
+    family::Member,
+    process::Process,
+    wait::{self, Hopeless},
+};
 use http::{Request, StatusCode};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::{
-    binary::tradewind,
-    family::Member,
-    process::Process,
-    wait::{self, Hopeless},
-};
+use crate::binary::tradewind;
 
 /// Two sites and their replicas are ready within this: debug builds on two
 /// busy cores.

@@ -2,13 +2,9 @@
 
 pub mod binary;
 pub mod dev;
-pub mod family;
 pub mod http;
 pub mod ledger;
 pub mod load;
-pub mod ports;
-pub mod process;
 pub mod ray;
 pub mod site;
 pub mod venv;
-pub mod wait;

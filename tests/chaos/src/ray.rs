@@ -10,11 +10,12 @@ use std::{net::Ipv4Addr, path::Path, process::Command, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use discovery_client::Address;
+use harness::{ports, process::Process, wait};
 use rustix::process::{Signal, kill_process};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
-use crate::{http, ports, process::Process, venv::Venv, wait};
+use crate::{http, venv::Venv};
 
 /// Bytes of shared memory of a cluster; 75 MiB is the least Ray accepts.
 const OBJECT_STORE: u32 = 80 << 20;

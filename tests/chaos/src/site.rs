@@ -4,9 +4,10 @@ use std::{fs, path::Path, time::Duration};
 
 use anyhow::{Context, Result};
 use discovery_client::Address;
+use harness::{ports, process::Process, wait};
 use serde_json::{Value, json};
 
-use crate::{binary::tradewind, http, ports, process::Process, wait};
+use crate::{binary::tradewind, http};
 
 /// A site is ready within this: a debug build on two busy cores.
 const READY: Duration = Duration::from_secs(30);

@@ -10,9 +10,8 @@ use chaos::{
     binary::tradewind,
     dev::Dev,
     ledger::{self, Promise, Sums},
-    process::Process,
-    wait,
 };
+use harness::{process::Process, wait};
 use serde_json::Value;
 
 /// Warm-up, ten seconds without the site, its return.

@@ -8,14 +8,13 @@ use chaos::{
     dev::Dev,
     ledger::{self, Line, Promise},
     load::{Load, Running, demo_chat},
-    process::Process,
     venv::Venv,
-    wait,
 };
 use discovery_client::{
     Address,
     sdk::{Client, Config},
 };
+use harness::{process::Process, wait};
 use serde_json::Value;
 
 const RATE: u32 = 100;

@@ -7,8 +7,9 @@
 use std::{collections::BTreeMap, process::Command, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use chaos::{dev::Dev, process::Process, site::Site, venv::Venv, wait};
+use chaos::{dev::Dev, site::Site, venv::Venv};
 use discovery_client::Address;
+use harness::{process::Process, wait};
 use serde_json::json;
 use tokio::sync::Mutex;
 

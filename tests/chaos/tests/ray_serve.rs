@@ -21,12 +21,12 @@ use chaos::{
     ray::Cluster,
     site::Site,
     venv::Venv,
-    wait,
 };
 use discovery_client::{
     Site as SiteName,
     sdk::{Call, Client, Config, Outcome},
 };
+use harness::wait;
 use http::{Request, StatusCode};
 use serde_json::{Value, json};
 

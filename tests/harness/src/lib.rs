@@ -1,1 +1,6 @@
-//! Starts real processes and servers for tests.
+#![doc = include_str!("../README.md")]
+
+pub mod family;
+pub mod ports;
+pub mod process;
+pub mod wait;

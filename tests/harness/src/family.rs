@@ -1,9 +1,9 @@
 //! A process and all it started, whatever became of them.
 //!
-//! `ray start` and `tradewind dev` start processes that leave their group or
-//! outlive their parent. All inherit the environment, so each family carries a
-//! mark there; nobody else has it, hence signalling by the mark can only hit
-//! what we started. A process that overwrites its environment (some retitle
+//! `ray start`, `tradewind dev` and databases start processes that leave their
+//! group or outlive their parent. All inherit the environment, so each family
+//! carries a mark there; nobody else has it, hence signalling by the mark can
+//! only hit what we started. A process that overwrites its environment (some retitle
 //! themselves) is found as the child of one that did not.
 
 use std::{
@@ -16,7 +16,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-const VARIABLE: &str = "CHAOS_FAMILY";
+const VARIABLE: &str = "TRADEWIND_TEST_FAMILY";
 
 /// How long a family may take to disappear after SIGKILL.
 const DEATH: Duration = Duration::from_secs(10);

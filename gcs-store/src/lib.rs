@@ -1,5 +1,6 @@
 //! Keeps the state of Ray clusters in SQL, behind a RESP front.
 
+pub mod config;
 pub mod copies;
 mod front;
 mod gcs;

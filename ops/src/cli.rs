@@ -7,7 +7,7 @@ use std::{io::IsTerminal, process::ExitCode};
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum, builder::styling};
 
-use crate::{bench, config, dev, drill, replica, serve, status};
+use crate::{bench, config, dev, drill, replica, serve, status, store};
 
 const STYLES: styling::Styles = styling::Styles::styled()
     .header(styling::AnsiColor::Green.on_default().bold())
@@ -74,6 +74,9 @@ Examples:
   tradewind drill run dc-loss
   tradewind drill run --help")]
     Drill(drill::Args),
+    /// Keep the state of Ray clusters in SQL, and look after it.
+    #[command(subcommand)]
+    Store(store::Command),
     /// Measure, and compare with other proxies.
     #[command(after_help = "\
 Examples:
@@ -150,6 +153,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Config(command) => config::command::run(command),
         Command::Status(args) => status::run(args).await,
         Command::Drill(args) => drill::run(args).await,
+        Command::Store(command) => store::run(command).await,
         Command::Bench(args) => bench::run(args).await,
         Command::Version { output } => version(output),
         Command::Completion { shell } => {

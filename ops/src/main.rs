@@ -25,6 +25,7 @@ mod memory;
 mod replica;
 mod serve;
 mod status;
+mod store;
 mod telemetry;
 mod wire;
 

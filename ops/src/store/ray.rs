@@ -1,0 +1,15 @@
+//! `tradewind store ray`: what Ray's tables say of a cluster.
+
+use std::process::ExitCode;
+
+/// Subcommands.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {}
+
+/// Runs it.
+///
+/// # Errors
+/// Those of the command.
+pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {}
+}

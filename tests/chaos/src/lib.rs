@@ -7,4 +7,5 @@ pub mod ledger;
 pub mod load;
 pub mod ray;
 pub mod site;
+pub mod store;
 pub mod venv;

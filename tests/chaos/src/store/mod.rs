@@ -1,0 +1,8 @@
+//! The store under test: real processes, clients that write down what they see,
+//! and the checker that judges it.
+//!
+//! Shares no code with the product: the clients speak RESP by themselves, and
+//! the model is a dozen lines.
+
+pub mod history;
+pub mod linear;

@@ -1,1 +1,4 @@
 //! Copies of a namespace: backup, restore, difference, import, export.
+
+pub mod format;
+pub mod picture;

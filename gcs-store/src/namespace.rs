@@ -1,1 +1,0 @@
-//! Namespaces as objects.

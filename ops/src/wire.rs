@@ -74,6 +74,8 @@ enum Source {
         registries: Vec<Arc<dyn Registry>>,
         subscriber: Subscriber,
     },
+    /// Nowhere: no role of this process asks.
+    Nowhere,
 }
 
 impl Process {
@@ -85,31 +87,35 @@ impl Process {
     pub async fn bind(config: Config, tracer: Option<BoxedTracer>) -> anyhow::Result<Self> {
         let source = Source::bind(&config).await?;
         let (view, link) = match &source {
-            Source::Here { indexer, .. } => (indexer.snapshots(), None),
-            Source::Remote { subscriber, .. } => (subscriber.snapshots(), Some(subscriber.link())),
+            Source::Here { indexer, .. } => (Some(indexer.snapshots()), None),
+            Source::Remote { subscriber, .. } => {
+                (Some(subscriber.snapshots()), Some(subscriber.link()))
+            }
+            Source::Nowhere => (None, None),
         };
-        let gateway = if config.plays(Role::Gateway) {
-            let gateway = Gateway::bind(
-                config.gateway.clone(),
-                config.site.clone(),
-                view.clone(),
-                tracer,
-            )
-            .context("gateway.listen")?;
-            let address = config
-                .advertise
-                .clone()
-                .unwrap_or_else(|| gateway.local_addr().into());
-            Some((gateway, address))
-        } else {
-            None
+        let gateway = match &view {
+            Some(view) if config.plays(Role::Gateway) => {
+                let gateway = Gateway::bind(
+                    config.gateway.clone(),
+                    config.site.clone(),
+                    view.clone(),
+                    tracer,
+                )
+                .context("gateway.listen")?;
+                let address = config
+                    .advertise
+                    .clone()
+                    .unwrap_or_else(|| gateway.local_addr().into());
+                Some((gateway, address))
+            }
+            _ => None,
         };
         let admin = Admin::bind(config.admin.listen).await?;
         let (registry, peers) = match &source {
             Source::Here { service, peers, .. } => {
                 (Some(service.local_addr().into()), Some(peers.handle()))
             }
-            Source::Remote { .. } => (None, None),
+            Source::Remote { .. } | Source::Nowhere => (None, None),
         };
         let facts = Arc::new(Facts {
             site: config.site.clone(),
@@ -233,6 +239,9 @@ impl Source {
                 peers,
             });
         }
+        if !config.follows_a_registry() {
+            return Ok(Self::Nowhere);
+        }
         let name = format!("{}/{}", config.site, config.id);
         let mut registries = Vec::new();
         let mut sources = Vec::new();
@@ -288,6 +297,7 @@ impl Source {
                 });
                 registries
             }
+            Self::Nowhere => Vec::new(),
         }
     }
 }

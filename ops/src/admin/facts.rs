@@ -34,8 +34,8 @@ pub struct Facts {
     pub gateway: Option<(Address, gateway::Handle)>,
     /// Where its registry listens, if it is one.
     pub registry: Option<Address>,
-    /// The newest snapshot.
-    pub view: watch::Receiver<Arc<Snapshot>>,
+    /// The newest snapshot, unless this process looks at no registry.
+    pub view: Option<watch::Receiver<Arc<Snapshot>>>,
     /// The link to the registry, if that is another process.
     pub link: Option<watch::Receiver<Link>>,
     /// The other sites, if this process follows them.
@@ -58,9 +58,17 @@ impl Facts {
     pub fn reasons(&self) -> Vec<&'static str> {
         reasons(
             self.draining.is_cancelled(),
-            self.view.borrow().at().is_some(),
+            self.view
+                .as_ref()
+                .is_none_or(|view| view.borrow().at().is_some()),
             self.gateway.as_ref().map(|(_, gateway)| gateway.ready()),
         )
+    }
+
+    /// The newest snapshot; without a registry, the empty one.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        let view = self.view.as_ref();
+        view.map_or_else(Arc::default, |view| view.borrow().clone())
     }
 
     /// The links to the other sites.
@@ -71,7 +79,7 @@ impl Facts {
     /// Everything, with the given numbers of the gateway.
     pub fn report(&self, traffic: Vec<Sample>) -> Report {
         let reasons = self.reasons();
-        let snapshot = self.view.borrow().clone();
+        let snapshot = self.snapshot();
         Report {
             at: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
             version: BUILD.version.to_owned(),

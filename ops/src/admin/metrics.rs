@@ -96,7 +96,7 @@ impl Collector for Surroundings {
             ready,
         )?;
 
-        let snapshot = facts.view.borrow().clone();
+        let snapshot = facts.snapshot();
         let revision = snapshot
             .at()
             .map_or(0, |at| i64::try_from(at.revision).unwrap_or(i64::MAX));

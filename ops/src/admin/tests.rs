@@ -36,7 +36,7 @@ async fn running() -> Running {
         started: tokio::time::Instant::now(),
         gateway: None,
         registry: None,
-        view,
+        view: Some(view),
         link: None,
         peers: None,
         draining: CancellationToken::new(),

@@ -40,9 +40,10 @@ impl Config {
             .validate()
             .map_err(|it| Invalid::new(format!("gateway.{}", it.key), it.value, it.allowed))?;
         if self.roles.is_empty() {
-            return Err(Invalid::new("roles", "[]", "gateway, registry or both"));
+            let allowed = "one or more of gateway, registry and store";
+            return Err(Invalid::new("roles", "[]", allowed));
         }
-        if !self.plays(Role::Registry) && self.connect.is_empty() {
+        if self.follows_a_registry() && self.connect.is_empty() {
             let allowed = "at least one address of a registry, for roles lacks registry";
             return Err(Invalid {
                 key: "connect".to_owned(),
@@ -72,6 +73,7 @@ impl Config {
             } => Invalid::new(format!("registry.{key}"), value, allowed),
             other => Invalid::new("registry", "the whole", other.to_string()),
         })?;
+        self.validate_store()?;
         self.federation
             .validate(&self.site)
             .map_err(|error| self.peer_problem(&error))?;
@@ -111,6 +113,25 @@ impl Config {
                 "log.level",
                 format!("{:?}", self.log.level),
                 allowed,
+            ));
+        }
+        Ok(())
+    }
+
+    fn validate_store(&self) -> Result<(), Invalid> {
+        let store = &self.store;
+        store
+            .validate()
+            .map_err(|it| Invalid::new(format!("store.{}", it.key), it.value, it.allowed))?;
+        if let Some(socket) = &store.handover_socket
+            && self.plays(Role::Store)
+            && self.roles.len() > 1
+        {
+            return Err(Invalid::new(
+                "store.handover_socket",
+                format!("{:?}", socket.display()),
+                "a store whose process has no other role: a successor could not listen where \
+                 they do",
             ));
         }
         Ok(())

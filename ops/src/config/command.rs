@@ -93,9 +93,24 @@ fn summary(config: &Config) -> String {
             .map(|peer| peer.site.to_string())
             .collect();
         lines.push(("peers", or_none(&peers)));
-    } else {
+    } else if config.follows_a_registry() {
         let registries: Vec<_> = config.connect.iter().map(ToString::to_string).collect();
         lines.push(("registry", format!("at {}", registries.join(", "))));
+    }
+    if config.plays(Role::Store) {
+        let guarded = match (&config.store.tls, config.store.guarded()) {
+            (Some(_), true) => "TLS, guarded",
+            (Some(_), false) => "TLS, open",
+            (None, true) => "plain, guarded",
+            (None, false) => "plain, open",
+        };
+        lines.push((
+            "store",
+            format!(
+                "{} on {} ({guarded})",
+                config.store.database, config.store.listen
+            ),
+        ));
     }
     let replicas: Vec<_> = config
         .replicas

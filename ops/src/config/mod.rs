@@ -60,6 +60,8 @@ pub struct Config {
     pub connect: Vec<Address>,
     /// The other sites, with the role `registry`.
     pub federation: federation::Config,
+    /// The store of Ray clusters' state, with the role `store`.
+    pub store: gcs_store::config::Config,
     /// Replicas that do not register themselves.
     pub replicas: Vec<Replica>,
     /// Health, metrics and status.
@@ -83,6 +85,7 @@ impl Default for Config {
             registry: discovery::Config::default(),
             connect: Vec::new(),
             federation: federation::Config::default(),
+            store: gcs_store::config::Config::default(),
             replicas: Vec::new(),
             admin: Admin::default(),
             log: Log::default(),
@@ -116,6 +119,8 @@ pub enum Role {
     Gateway,
     /// Knows the site's endpoints and hears of the peers'.
     Registry,
+    /// Keeps the state of Ray clusters in SQL.
+    Store,
 }
 
 impl Role {
@@ -124,6 +129,7 @@ impl Role {
         match self {
             Self::Gateway => "gateway",
             Self::Registry => "registry",
+            Self::Store => "store",
         }
     }
 }
@@ -265,5 +271,10 @@ impl Config {
     /// Whether this process plays `role`.
     pub fn plays(&self, role: Role) -> bool {
         self.roles.contains(&role)
+    }
+
+    /// Whether this process needs a registry that is another process.
+    pub fn follows_a_registry(&self) -> bool {
+        !self.plays(Role::Registry) && (self.plays(Role::Gateway) || !self.replicas.is_empty())
     }
 }

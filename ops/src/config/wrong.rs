@@ -7,7 +7,7 @@ const WRONG: &[(&str, &str)] = &[
     // Keys.
     (
         "gatway: {}",
-        "site.yaml:1:1: gatway: unknown key, did you mean gateway? (allowed: site, id, roles, gateway, advertise, registry, connect, federation, replicas, admin, log, telemetry, drain)",
+        "site.yaml:1:1: gatway: unknown key, did you mean gateway? (allowed: site, id, roles, gateway, advertise, registry, connect, federation, store, replicas, admin, log, telemetry, drain)",
     ),
     (
         "site: a\ngateway:\n  limits:\n    conect: 5s\n",
@@ -27,7 +27,7 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         "1: a\n",
-        "site.yaml:1:1: 1: unknown key (allowed: site, id, roles, gateway, advertise, registry, connect, federation, replicas, admin, log, telemetry, drain)",
+        "site.yaml:1:1: 1: unknown key (allowed: site, id, roles, gateway, advertise, registry, connect, federation, store, replicas, admin, log, telemetry, drain)",
     ),
     (
         "replicas:\n- applications: [chat]\n",
@@ -132,11 +132,39 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         "roles: [gateway, broker]\n",
-        "site.yaml:1:18: roles[1]: \"broker\" is not allowed: one of gateway, registry",
+        "site.yaml:1:18: roles[1]: \"broker\" is not allowed: one of gateway, registry, store",
+    ),
+    (
+        "store: {database: 'redis://db'}\n",
+        "site.yaml:1:19: store.database: redis://db is not allowed: sqlite:///path/of/file, postgres://user@host/name or mysql://user@host/name",
+    ),
+    (
+        "store: {database: 'postgres://ray:hunter2@db/ray'}\n",
+        "site.yaml:1:19: store.database: postgres://ray@db/ray is not allowed: a URL without a password, for URLs are seen in process lists and logs: put it into a file (`database_password_file`)",
+    ),
+    (
+        "store:\n  listen: 10.0.0.5:6379\n",
+        "site.yaml:2:11: store.listen: 10.0.0.5:6379 is not allowed: an address of this machine only (127.0.0.1), unless clients need a password (`password_file`) or a certificate (`tls.client_ca`), or `allow_open` says that anybody may read and change everything",
+    ),
+    (
+        "store: {statement_deadline: 1h}\n",
+        "site.yaml:1:29: store.statement_deadline: 3600s is not allowed: 100ms to 5m",
+    ),
+    (
+        "store: {tls: {cert: c.pem}}\n",
+        "site.yaml:1:14: store.tls.key: missing: the key is required",
+    ),
+    (
+        "store: {namespaces: closed}\n",
+        "site.yaml:1:21: store.namespaces: \"closed\" is not allowed: one of open, declared",
+    ),
+    (
+        "roles: [gateway, registry, store]\nstore: {handover_socket: /run/s.sock}\n",
+        "site.yaml:2:26: store.handover_socket: \"/run/s.sock\" is not allowed: a store whose process has no other role: a successor could not listen where they do",
     ),
     (
         "roles: []\n",
-        "site.yaml:1:8: roles: [] is not allowed: gateway, registry or both",
+        "site.yaml:1:8: roles: [] is not allowed: one or more of gateway, registry and store",
     ),
     (
         "roles: [gateway]\n",

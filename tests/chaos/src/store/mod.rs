@@ -4,5 +4,8 @@
 //! Shares no code with the product: the clients speak RESP by themselves, and
 //! the model is a dozen lines.
 
+pub mod clients;
 pub mod history;
 pub mod linear;
+pub mod process;
+pub mod wire;

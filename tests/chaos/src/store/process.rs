@@ -1,0 +1,222 @@
+//! `tradewind store serve` as a process.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    process::{Command, ExitStatus},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use harness::{ports, process::Process, wait};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::wire::{Reply, ask};
+use crate::binary::tradewind;
+
+/// A store answers within this: a debug build on two busy cores, a migration.
+pub const READY: Duration = Duration::from_secs(30);
+/// How long one look at it may take.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// How a store is started, and started again.
+#[derive(Debug, Clone)]
+pub struct Serve {
+    database: String,
+    port: u16,
+    folder: PathBuf,
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
+}
+
+/// What a store says of itself to a head that connects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// It serves.
+    Active,
+    /// It sends heads to this address.
+    Standby(String),
+}
+
+impl Serve {
+    /// One on `database` with a port of its own; its log goes to `folder`.
+    ///
+    /// # Errors
+    /// If there is no free port.
+    pub fn new(database: &str, folder: &Path) -> Result<Self> {
+        let [port] = ports::free()?;
+        Ok(Self {
+            database: database.to_owned(),
+            port,
+            folder: folder.to_owned(),
+            arguments: Vec::new(),
+            environment: Vec::new(),
+        })
+    }
+
+    /// Adds words to the command line.
+    #[must_use]
+    pub fn arguments(mut self, words: &[&str]) -> Self {
+        self.arguments
+            .extend(words.iter().map(|word| (*word).to_owned()));
+        self
+    }
+
+    /// Adds a variable of the environment.
+    #[must_use]
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// It dies where the `nth` passing of the kill point `point` is; only a
+    /// debug build does.
+    #[must_use]
+    pub fn crash_at(self, point: &str, nth: u32) -> Self {
+        self.variable("TRADEWIND_CRASH_AT", &format!("{point}:{nth}"))
+    }
+
+    /// Where heads connect.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.port).into()
+    }
+
+    /// Starts it and does not wait.
+    ///
+    /// # Errors
+    /// If the binary has not been built.
+    pub fn start(&self) -> Result<Store> {
+        let mut command = self.command("serve")?;
+        command.args(["--listen", &self.address().to_string()]);
+        command.args(&self.arguments);
+        let process = Process::start(&format!("store-{}", self.port), command, &self.folder)?;
+        let address = self.address();
+        Ok(Store { process, address })
+    }
+
+    /// `tradewind store <name> --database ...` with its environment.
+    ///
+    /// # Errors
+    /// If the binary has not been built.
+    pub fn command(&self, name: &str) -> Result<Command> {
+        let mut command = tradewind()?;
+        command.args(["store", name, "--database", &self.database]);
+        let variables = self.environment.iter();
+        command.envs(variables.map(|(name, value)| (name, value)));
+        Ok(command)
+    }
+}
+
+/// A store process.
+#[derive(Debug)]
+pub struct Store {
+    process: Process,
+    address: SocketAddr,
+}
+
+impl Store {
+    /// Where heads connect.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn pid(&self) -> Pid {
+        self.process.pid()
+    }
+
+    /// What it has printed, and those before it on that port.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+
+    /// Waits until it has made up its mind.
+    ///
+    /// # Errors
+    /// If it ends, or says nothing in time.
+    pub async fn ready(&mut self) -> Result<Standing> {
+        wait::until("the store's readiness", READY, async || {
+            self.process.check_alive()?;
+            standing(self.address).await
+        })
+        .await
+    }
+
+    /// Waits until it serves.
+    ///
+    /// # Errors
+    /// If it ends, or does not within `within`.
+    pub async fn active(&mut self, within: Duration) -> Result<()> {
+        wait::until("a store that serves", within, async || {
+            self.process.check_alive()?;
+            let found = standing(self.address).await?;
+            ensure!(found == Standing::Active, "{found:?}");
+            Ok(())
+        })
+        .await
+    }
+
+    /// Fails if it has ended.
+    ///
+    /// # Errors
+    /// With the end of its output.
+    pub fn check_alive(&mut self) -> Result<()> {
+        self.process.check_alive()
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// If it is still running when `within` has passed.
+    pub async fn end(&mut self, within: Duration) -> Result<ExitStatus> {
+        self.process.end(within).await
+    }
+
+    /// Asks it to stop (SIGTERM) and waits.
+    ///
+    /// # Errors
+    /// If it does not within `within`.
+    pub async fn terminate(&mut self, within: Duration) -> Result<ExitStatus> {
+        self.process.terminate(within).await
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// SIGSTOP.
+    ///
+    /// # Errors
+    /// If it has gone.
+    pub fn pause(&self) -> Result<()> {
+        kill_process(self.pid(), Signal::STOP).context("cannot pause the store")
+    }
+
+    /// SIGCONT.
+    ///
+    /// # Errors
+    /// If it has gone.
+    pub fn resume(&self) -> Result<()> {
+        kill_process(self.pid(), Signal::CONT).context("cannot resume the store")
+    }
+}
+
+/// Asks as a head does before it starts.
+///
+/// # Errors
+/// If there is no answer, or another one.
+pub async fn standing(address: SocketAddr) -> Result<Standing> {
+    match ask(address, &[b"DEL", b"DUMMY"], LOOK).await? {
+        Reply::Number(0) => Ok(Standing::Active),
+        Reply::Error(text) => match text.split_ascii_whitespace().collect::<Vec<_>>()[..] {
+            ["MOVED", _, to] => Ok(Standing::Standby(to.to_owned())),
+            _ => bail!("DEL DUMMY was answered {text}"),
+        },
+        other => bail!("DEL DUMMY was answered {other:?}"),
+    }
+}

@@ -1,9 +1,47 @@
 //! What Ray's tables mean.
 //!
 //! Ray's Global Control Store keeps its state as a few hashes of protobuf
-//! rows. This crate names them ([`StorageKey`]). It reads no socket and no
-//! disk.
+//! rows. This crate names them ([`StorageKey`]), reads them ([`Cluster`]) and
+//! says what is wrong in them. It touches no socket and no disk.
+//!
+//! ```text
+//!   RAY<namespace>@<TABLE>  field  value
+//!             |                |     |
+//!        StorageKey          Record -+--> Cluster --> findings
+//! ```
+//!
+//! Field numbers are those of Ray 2.60; fields and states of a newer Ray are
+//! skipped or shown as numbers.
 
+mod actor;
+mod cluster;
+mod group;
+mod id;
+mod job;
 mod keys;
+mod known;
+mod kv;
+mod node;
+mod row;
+mod time;
+mod wire;
 
+pub use actor::{Actor, TaskSpec};
+pub use cluster::{Cluster, Identity};
+pub use group::{Bundle, Group};
+pub use id::{Id, IdError};
+pub use job::{Job, JobCounter, Worker};
 pub use keys::{NameError, NamespaceName, StorageKey, TableName, User};
+pub use known::{
+    ActorState, GroupState, GroupStrategy, Known, Name, NodeDeathReason, NodeState, TaskType,
+    WorkerExit, WorkerType,
+};
+pub use kv::{KvKey, KvKind, Pair, Submission, Text};
+pub use node::{Node, NodeDeath};
+pub use row::{Decode, Record, Row, Unreadable};
+pub use time::Time;
+
+/// Text that is there; an empty one is not.
+fn present(text: String) -> Option<String> {
+    (!text.is_empty()).then_some(text)
+}

@@ -6,6 +6,7 @@ pub mod http;
 pub mod ledger;
 pub mod load;
 pub mod ray;
+pub mod ray_drill;
 pub mod site;
 pub mod store;
 pub mod venv;

@@ -1,6 +1,10 @@
 //! The Python that has what the tests need.
 
-use std::{env, iter, path::PathBuf, process::Command};
+use std::{
+    env, iter,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Result, ensure};
 
@@ -28,6 +32,12 @@ impl Venv {
             bin.display()
         );
         Ok(Self { bin })
+    }
+
+    /// Its folder, as an absolute path.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        self.bin.parent().unwrap_or(&self.bin)
     }
 
     /// A command that runs a program of the machine with this environment

@@ -4,4 +4,5 @@ pub mod config;
 pub mod copies;
 mod front;
 mod gcs;
+pub mod metrics;
 pub mod namespace;

@@ -1,1 +1,3 @@
 //! The engine: one image, one journal, one writer.
+
+pub mod command;

@@ -2,7 +2,7 @@
 //!
 //! Ray's Global Control Store keeps its state as a few hashes of protobuf
 //! rows. This crate names them ([`StorageKey`]), reads them ([`Cluster`]) and
-//! says what is wrong in them. It touches no socket and no disk.
+//! says what is wrong in them ([`findings()`]). It touches no socket and no disk.
 //!
 //! ```text
 //!   RAY<namespace>@<TABLE>  field  value
@@ -15,6 +15,7 @@
 
 mod actor;
 mod cluster;
+mod findings;
 mod group;
 mod id;
 mod job;
@@ -28,6 +29,9 @@ mod wire;
 
 pub use actor::{Actor, TaskSpec};
 pub use cluster::{Cluster, Identity};
+pub use findings::{
+    Finding, Incarnation, MANY_WORKERS, SILENT_AFTER, STUCK_AFTER, Severity, findings,
+};
 pub use group::{Bundle, Group};
 pub use id::{Id, IdError};
 pub use job::{Job, JobCounter, Worker};

@@ -6,18 +6,19 @@ use std::fmt::Write;
 
 use bytes::Bytes;
 use ray_tables::{
-    Actor, ActorState, Cluster, Decode, Node, Record, Row, TableName, TaskSpec, Time, Unreadable,
+    Actor, ActorState, Cluster, Decode, Node, Pair, Record, Row, TableName, TaskSpec, Time,
+    Unreadable,
 };
 use serde::Serialize;
 use trace::{BEFORE_THE_KILL, END, HEAD_BACK, records};
 
 fn json(value: impl Serialize) -> String {
-    serde_json::to_string_pretty(&value).unwrap()
+    serde_json::to_string_pretty(&value).expect("these are plain values")
 }
 
 fn readable<T>(rows: &[Row<T>]) -> Vec<&T> {
     rows.iter()
-        .map(|row| row.content.as_ref().unwrap())
+        .map(|row| row.content.as_ref().expect("Ray wrote it"))
         .collect()
 }
 
@@ -52,7 +53,7 @@ fn one_row_of_each_table_in_full() {
     insta::assert_snapshot!("groups", json(&cluster.groups));
     insta::assert_snapshot!("job_counter", json(&cluster.job_counter));
     insta::assert_snapshot!("identity", json(cluster.identity()));
-    let submissions: Vec<_> = cluster.kv.iter().filter_map(|it| it.submission()).collect();
+    let submissions: Vec<_> = cluster.kv.iter().filter_map(Pair::submission).collect();
     insta::assert_snapshot!("submissions", json(submissions));
     insta::assert_snapshot!("kv", json(&cluster.kv));
 }

@@ -43,8 +43,12 @@ pub enum Error {
         source: Source,
     },
     /// A newer holder has taken over: stop writing.
-    #[error("fenced off by epoch {current}")]
+    #[error("{name} was taken over: held at epoch {held}, now at {current}")]
     Stale {
+        /// What was held.
+        name: String,
+        /// The epoch it was held at.
+        held: i64,
         /// The epoch that holds now.
         current: i64,
     },
@@ -61,6 +65,22 @@ pub enum Error {
     Compacted {
         /// The oldest revision that is kept.
         oldest: i64,
+    },
+    /// The lease ran out by the database's clock, or was revoked. Get another.
+    #[error("lease {lease} has lapsed")]
+    LeaseLapsed {
+        /// Which.
+        lease: i64,
+    },
+    /// Something is over its bound; nothing was done. Do not retry.
+    #[error("{what} has a size of {size}, at most {limit} is allowed")]
+    TooLarge {
+        /// What.
+        what: &'static str,
+        /// How large it is.
+        size: usize,
+        /// How large it may be.
+        limit: usize,
     },
     /// A wrong address, wrong SQL, a value that does not fit. Do not retry.
     #[error("{what}")]
@@ -87,6 +107,8 @@ impl Error {
             Self::Duplicate { .. }
             | Self::Stale { .. }
             | Self::Compacted { .. }
+            | Self::LeaseLapsed { .. }
+            | Self::TooLarge { .. }
             | Self::Invalid { .. } => false,
         }
     }

@@ -63,7 +63,9 @@ impl Fence {
     pub async fn check(&self, transaction: &mut Transaction) -> Result<(), Error> {
         let lock = transaction.dialect().for_share();
         let sql = format!("SELECT epoch FROM fence WHERE name = ? {lock}");
-        let rows = transaction.fetch(&sql, &[self.name.as_str().into()]).await?;
+        let rows = transaction
+            .fetch(&sql, &[self.name.as_str().into()])
+            .await?;
         let current = epoch(&rows)?;
         if current == self.epoch {
             return Ok(());
@@ -146,7 +148,11 @@ impl Ledger {
             let sql = format!(
                 "INSERT INTO fence (epoch, holder, name, raised_ms) VALUES (?, ?, ?, {now})"
             );
-            let values = [next.epoch.0.into(), holder.into(), next.name.as_str().into()];
+            let values = [
+                next.epoch.0.into(),
+                holder.into(),
+                next.name.as_str().into(),
+            ];
             transaction.execute(&sql, &values).await?
         } else {
             let sql = format!(
@@ -167,7 +173,9 @@ impl Ledger {
         }
         let sql = "INSERT INTO fence_history (name, epoch, holder, raised_ms) \
                    SELECT name, epoch, holder, raised_ms FROM fence WHERE name = ?";
-        transaction.execute(sql, &[next.name.as_str().into()]).await?;
+        transaction
+            .execute(sql, &[next.name.as_str().into()])
+            .await?;
         transaction.commit().await?;
         Ok(true)
     }
@@ -210,7 +218,8 @@ impl Ledger {
 }
 
 fn epoch(rows: &[Row]) -> Result<Epoch, Error> {
-    rows.first().map_or(Ok(Epoch(0)), |row| row.int(0).map(Epoch))
+    rows.first()
+        .map_or(Ok(Epoch(0)), |row| row.int(0).map(Epoch))
 }
 
 fn holding(row: &Row) -> Result<Holding, Error> {

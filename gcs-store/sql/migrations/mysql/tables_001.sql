@@ -1,14 +1,14 @@
 -- The one position all tables share. Whoever writes locks this row first.
-CREATE TABLE table_head (
+CREATE TABLE IF NOT EXISTS table_head (
     id BIGINT NOT NULL PRIMARY KEY,
     revision BIGINT NOT NULL,
     compacted BIGINT NOT NULL
 ) ENGINE=InnoDB;
-INSERT INTO table_head (id, revision, compacted) VALUES (1, 0, 0);
+INSERT IGNORE INTO table_head (id, revision, compacted) VALUES (1, 0, 0);
 
 -- Each version of each entry, from revision until ended. The version in force
--- ends at 9223372036854775807; a deletion ends where it begins.
-CREATE TABLE table_version (
+-- ends at 9223372036854775807, a deletion ends where it begins.
+CREATE TABLE IF NOT EXISTS table_version (
     name VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
     k VARBINARY(512) NOT NULL,
     revision BIGINT NOT NULL,
@@ -19,28 +19,28 @@ CREATE TABLE table_version (
     at_ms BIGINT NOT NULL,
     size BIGINT NOT NULL,
     value LONGBLOB,
-    PRIMARY KEY (name, k, revision)
+    PRIMARY KEY (name, k, revision),
+    INDEX table_version_ended (ended, name, k),
+    INDEX table_version_revision (revision, name, k),
+    INDEX table_version_lease (lease, ended)
 ) ENGINE=InnoDB;
-CREATE INDEX table_version_ended ON table_version (ended, name, k);
-CREATE INDEX table_version_revision ON table_version (revision, name, k);
-CREATE INDEX table_version_lease ON table_version (lease, ended);
 
 -- Leases, by the database's clock.
-CREATE TABLE table_lease (
+CREATE TABLE IF NOT EXISTS table_lease (
     id BIGINT NOT NULL PRIMARY KEY,
     ttl_ms BIGINT NOT NULL,
-    expires_ms BIGINT NOT NULL
+    expires_ms BIGINT NOT NULL,
+    INDEX table_lease_expires (expires_ms)
 ) ENGINE=InnoDB;
-CREATE INDEX table_lease_expires ON table_lease (expires_ms);
 
 -- Who may write under a name, and who might before.
-CREATE TABLE fence (
+CREATE TABLE IF NOT EXISTS fence (
     name VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL PRIMARY KEY,
     epoch BIGINT NOT NULL,
     holder VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
     raised_ms BIGINT NOT NULL
 ) ENGINE=InnoDB;
-CREATE TABLE fence_history (
+CREATE TABLE IF NOT EXISTS fence_history (
     name VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
     epoch BIGINT NOT NULL,
     holder VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,

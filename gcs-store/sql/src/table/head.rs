@@ -30,8 +30,7 @@ pub(super) struct Head {
 }
 
 impl Head {
-    pub(super) const READ: &'static str =
-        "SELECT revision, compacted FROM table_head WHERE id = 1";
+    pub(super) const READ: &'static str = "SELECT revision, compacted FROM table_head WHERE id = 1";
 
     pub(super) fn of(rows: &[Row]) -> Result<Self, Error> {
         let row = rows

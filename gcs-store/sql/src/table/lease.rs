@@ -68,7 +68,8 @@ impl Tables {
     /// # Errors
     /// What the database says.
     pub async fn revoke(&self, lease: LeaseId) -> Result<(), Error> {
-        self.end(lease, "DELETE FROM table_lease WHERE id = ?").await?;
+        self.end(lease, "DELETE FROM table_lease WHERE id = ?")
+            .await?;
         Ok(())
     }
 
@@ -127,8 +128,7 @@ impl Tables {
 }
 
 /// The leases that had lapsed at a time, the longest lapsed first.
-const LAPSED: &str =
-    "SELECT id FROM table_lease WHERE expires_ms <= ? ORDER BY expires_ms, id";
+const LAPSED: &str = "SELECT id FROM table_lease WHERE expires_ms <= ? ORDER BY expires_ms, id";
 
 /// Refuses a lease that has lapsed. The head must be locked: that keeps
 /// [`Tables::expire`] out until the transaction ends.

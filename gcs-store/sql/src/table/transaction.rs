@@ -91,12 +91,7 @@ impl Write {
 
     /// Only if `condition` holds of the entry of `key`.
     #[must_use]
-    pub fn when(
-        mut self,
-        table: &TableName,
-        key: impl Into<Bytes>,
-        condition: Condition,
-    ) -> Self {
+    pub fn when(mut self, table: &TableName, key: impl Into<Bytes>, condition: Condition) -> Self {
         let at = (table.clone(), key.into());
         self.conditions.push((at, condition));
         self
@@ -161,7 +156,9 @@ impl Write {
         if bytes > TRANSACTION_MAX_BYTES {
             return too_large("transaction", bytes, TRANSACTION_MAX_BYTES);
         }
-        self.conditions.iter().try_for_each(|((_, key), _)| check_key(key))
+        self.conditions
+            .iter()
+            .try_for_each(|((_, key), _)| check_key(key))
     }
 }
 
@@ -212,25 +209,26 @@ impl Tables {
 
     async fn attempt(&self, write: &Write) -> Result<Outcome, Error> {
         let mut transaction = self.database().begin().await?;
-        let outcome = self.within(&mut transaction, write).await;
+        let outcome = self.within(&mut transaction, write).await?;
         match outcome {
-            Ok(Outcome::Done(_)) => transaction.commit().await?,
-            _ => transaction.rollback().await?,
+            Outcome::Done(_) => transaction.commit().await?,
+            Outcome::Refused { .. } => transaction.rollback().await?,
         }
-        outcome
+        Ok(outcome)
     }
 
-    async fn within(
-        &self,
-        transaction: &mut Transaction,
-        write: &Write,
-    ) -> Result<Outcome, Error> {
+    async fn within(&self, transaction: &mut Transaction, write: &Write) -> Result<Outcome, Error> {
         let head = Head::lock(transaction, self.database().dialect()).await?;
         if let Some(fence) = &write.fence {
             fence.check(transaction).await?;
         }
         let mut known = BTreeMap::new();
-        for at in write.conditions.iter().map(|(at, _)| at).chain(write.operations.keys()) {
+        for at in write
+            .conditions
+            .iter()
+            .map(|(at, _)| at)
+            .chain(write.operations.keys())
+        {
             if !known.contains_key(at) {
                 known.insert(at, find(transaction, at).await?);
             }
@@ -244,7 +242,9 @@ impl Tables {
         let next = Revision(head.revision.0 + 1);
         let mut changed = false;
         for (at, operation) in &write.operations {
-            changed |= self.change(transaction, next, at, operation, known[at]).await?;
+            changed |= self
+                .change(transaction, next, at, operation, known[at])
+                .await?;
         }
         if !changed {
             return Ok(Outcome::Done(head.revision));

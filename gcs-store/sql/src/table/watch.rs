@@ -205,7 +205,8 @@ impl Watcher {
         let head = Head::read(&mut read).await?;
         if at < head.compacted {
             let oldest = head.compacted;
-            self.reset(&mut read, head, Cause::Compacted { oldest }).await?;
+            self.reset(&mut read, head, Cause::Compacted { oldest })
+                .await?;
         } else if at > head.revision {
             self.reset(&mut read, head, Cause::Foreign).await?;
         } else {
@@ -248,7 +249,9 @@ impl Watcher {
         values.push(super::head::to_i64(BATCH_MAX).into());
         let sql = format!("SELECT revision, size {WITHIN} ORDER BY revision, k LIMIT ?");
         let rows = read.fetch(&sql, &values).await?;
-        let sizes = rows.iter().map(|row| Ok((Revision(row.int(0)?), row.int(1)?)));
+        let sizes = rows
+            .iter()
+            .map(|row| Ok((Revision(row.int(0)?), row.int(1)?)));
         let sizes: Vec<_> = sizes.collect::<Result<_, Error>>()?;
         let upto = cut(&sizes, newest);
         if !sizes.is_empty() {
@@ -286,7 +289,11 @@ fn cut(sizes: &[(Revision, i64)], newest: Revision) -> Revision {
             return Revision(revision.0 - 1);
         }
     }
-    if sizes.len() < BATCH_MAX { newest } else { *first }
+    if sizes.len() < BATCH_MAX {
+        newest
+    } else {
+        *first
+    }
 }
 
 fn events(rows: &[Row]) -> Result<Vec<Event>, Error> {
@@ -316,7 +323,9 @@ mod tests {
     #[test]
     fn a_batch_ends_between_two_revisions() {
         let sizes = |list: &[(i64, i64)]| -> Vec<_> {
-            list.iter().map(|(at, size)| (Revision(*at), *size)).collect()
+            list.iter()
+                .map(|(at, size)| (Revision(*at), *size))
+                .collect()
         };
         let newest = Revision(9);
         assert_eq!(cut(&[], newest), newest);
@@ -328,7 +337,9 @@ mod tests {
             newest,
             "one revision is never split"
         );
-        let many: Vec<_> = (0..BATCH_MAX as i64).map(|n| (Revision(n / 2), 0)).collect();
+        let many: Vec<_> = (0..BATCH_MAX as i64)
+            .map(|n| (Revision(n / 2), 0))
+            .collect();
         assert_eq!(cut(&many, Revision(9999)).0, BATCH_MAX as i64 / 2 - 2);
     }
 }

@@ -114,7 +114,7 @@ impl Default for Config {
     fn default() -> Self {
         let count = |count| NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN);
         Self {
-            database: "sqlite://.tradewind/store.db".to_owned(),
+            database: "sqlite://tradewind.db".to_owned(),
             database_password_file: None,
             database_connections: NonZeroU32::new(8).unwrap_or(NonZeroU32::MIN),
             statement_deadline: Duration::from_secs(10),
@@ -235,7 +235,13 @@ pub fn database(url: &str) -> Result<(), &'static str> {
                             logs: put it into a file (`database_password_file`)";
     let (scheme, rest) = url.split_once(':').ok_or(FORMS)?;
     match scheme {
-        "sqlite" if !rest.trim_start_matches('/').is_empty() => Ok(()),
+        "sqlite" => {
+            let path = rest.trim_start_matches('/');
+            if path.is_empty() || path.starts_with(':') {
+                return Err(FORMS);
+            }
+            Ok(())
+        }
         "postgres" | "postgresql" | "mysql" | "mariadb" => {
             let rest = rest.strip_prefix("//").ok_or(FORMS)?;
             let authority = rest.split(['/', '?']).next().unwrap_or_default();
@@ -255,22 +261,7 @@ pub fn database(url: &str) -> Result<(), &'static str> {
 /// The URL as it may be shown, whatever it holds.
 #[must_use]
 pub fn without_password(url: &str) -> String {
-    let (url, query) = url
-        .split_once('?')
-        .map_or((url, ""), |(url, query)| (url, query));
-    let shown = match (url.split_once("://"), url.rsplit_once('@')) {
-        (Some((scheme, _)), Some((before, host))) => {
-            let user = before[scheme.len()..].trim_start_matches("://");
-            let user = user.split(':').next().unwrap_or_default();
-            format!("{scheme}://{user}@{host}")
-        }
-        _ => url.to_owned(),
-    };
-    if query.is_empty() {
-        shown
-    } else {
-        format!("{shown}?...")
-    }
+    gcs_sql::Settings::new(url).shown_url()
 }
 
 fn is_host_and_port(text: &str) -> bool {
@@ -376,13 +367,19 @@ mod tests {
         for url in [
             "sqlite:///var/lib/tradewind/ray.db",
             "sqlite://ray.db",
-            "sqlite::memory:",
             "postgres://ray@db:5432/ray?sslmode=verify-full",
             "mysql://ray@db/ray",
         ] {
             assert_eq!(database(url), Ok(()), "{url}");
         }
-        for url in ["", "ray.db", "redis://db", "sqlite://", "postgres:db"] {
+        for url in [
+            "",
+            "ray.db",
+            "redis://db",
+            "sqlite://",
+            "sqlite::memory:",
+            "postgres:db",
+        ] {
             assert!(database(url).is_err(), "{url}");
         }
     }

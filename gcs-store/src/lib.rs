@@ -6,3 +6,4 @@ mod front;
 mod gcs;
 pub mod metrics;
 pub mod namespace;
+pub mod overview;

@@ -144,6 +144,11 @@ impl From<Exit> for ExitCode {
     }
 }
 
+/// A flag that parses and still cannot be; ends with [`Exit::Usage`].
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct WrongFlag(pub String);
+
 /// Runs the command.
 pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
@@ -195,7 +200,7 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
         ("", "")
     };
     eprintln!("{}error{}: {error:#}", red.0, red.1);
-    if error.is::<config::Error>() {
+    if error.is::<config::Error>() || error.is::<WrongFlag>() {
         return Exit::Usage.into();
     }
     Exit::Findings.into()

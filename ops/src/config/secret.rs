@@ -75,6 +75,11 @@ impl Secret {
         }
     }
 
+    /// The one in the file at `path`.
+    pub fn file(path: PathBuf) -> Self {
+        Self(Source::File(path))
+    }
+
     fn parse(text: &str) -> Option<Self> {
         let inner = text.strip_prefix("${")?.strip_suffix('}')?;
         match inner.split_once(':')? {

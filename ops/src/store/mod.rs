@@ -6,7 +6,10 @@
 mod copies;
 pub mod database;
 mod namespace;
+pub mod notify;
 mod ray;
+mod socket;
+mod welcome;
 
 use std::process::ExitCode;
 

@@ -4,7 +4,7 @@ use std::{
     fs::{self, File},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result};
@@ -35,7 +35,17 @@ impl Process {
     ///
     /// # Errors
     /// If the file cannot be made or the program cannot be started.
-    pub fn start(name: &str, mut command: Command, folder: &Path) -> Result<Self> {
+    pub fn start(name: &str, command: Command, folder: &Path) -> Result<Self> {
+        Self::spawn(name, command, folder, Stdio::null())
+    }
+
+    /// As [`Process::start`], for a command of [`leash`](crate::leash).
+    pub(crate) fn start_leashed(name: &str, command: Command, folder: &Path) -> Result<Self> {
+        // The child's handle keeps our end of the pipe.
+        Self::spawn(name, command, folder, Stdio::piped())
+    }
+
+    fn spawn(name: &str, mut command: Command, folder: &Path, input: Stdio) -> Result<Self> {
         fs::create_dir_all(folder).with_context(|| format!("no folder {}", folder.display()))?;
         let log = folder.join(format!("{name}.log"));
         let output = File::options()
@@ -47,7 +57,7 @@ impl Process {
         family.mark(&mut command);
         let program = command.get_program().to_owned();
         let child = command
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(output.try_clone()?)
             .stderr(output)
             .process_group(0)
@@ -126,6 +136,18 @@ impl Process {
         // Reaps the zombie; it cannot fail after the kill but by having gone.
         let _status = self.child.wait();
         killed
+    }
+
+    /// Waits for its end, blocking; kills it if it takes longer than `within`.
+    pub(crate) fn end_or_kill(&mut self, within: Duration) {
+        let end = Instant::now() + within;
+        while Instant::now() < end {
+            match self.child.try_wait() {
+                Ok(None) => std::thread::sleep(Duration::from_millis(5)),
+                Ok(Some(_)) | Err(_) => break,
+            }
+        }
+        self.kill();
     }
 }
 

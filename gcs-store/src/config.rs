@@ -51,11 +51,11 @@ pub struct Config {
     pub namespaces: Namespaces,
     /// Most connections open at once; more are closed as they come.
     pub connections_max: NonZeroUsize,
-    /// Most commands that wait on one connection; it is not read further until
-    /// one is answered.
+    /// Most commands that wait on one connection, which is not read further until
+    /// one is answered; 64 MiB of them is the other bound.
     pub waiting_per_connection: NonZeroUsize,
-    /// Memory for commands that wait, all connections together. Beyond it no
-    /// connection is read until some are answered.
+    /// Memory for commands that wait, all connections together. Beyond it only
+    /// connections without unanswered commands are read, until some are answered.
     #[schemars(with = "String")]
     pub waiting_memory: ByteSize,
     /// A command that takes longer is logged and counted as slow.

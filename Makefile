@@ -46,6 +46,9 @@ bench: bench-env ## Measure the gateway beside nginx and HAProxy
 .PHONY: test-env
 test-env: $(VENV_STAMP) ## Fetch what the tests need, and no more
 	@command -v curl >/dev/null || tests/chaos/debian-packages curl
+	@ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || tests/chaos/debian-packages postgresql
+	@PATH="$$PATH:/usr/sbin"; command -v mariadbd >/dev/null || tests/chaos/debian-packages mariadb-server
+	@command -v redis-server >/dev/null || tests/chaos/debian-packages redis-server
 
 $(VENV_STAMP):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \

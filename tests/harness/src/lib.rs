@@ -7,6 +7,7 @@ pub mod ports;
 pub mod postgres;
 pub mod process;
 pub mod redis;
+pub mod scratch;
 mod server;
 pub mod wait;
 

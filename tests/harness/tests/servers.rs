@@ -103,6 +103,8 @@ async fn a_server_outlives_no_test() {
 
     wait::until("the server's end", Duration::from_secs(10), async || {
         anyhow::ensure!(processes(folder.path()) == 0, "still running");
+        let left = fs::read_dir(folder.path().join("postgres"))?.count();
+        anyhow::ensure!(left == 0, "{left} files are left");
         Ok(())
     })
     .await

@@ -1,9 +1,24 @@
-//! Keeps the state of Ray clusters in SQL, behind a RESP front.
+#![doc = include_str!("../README.md")]
 
 pub mod config;
 pub mod copies;
+mod error;
 mod front;
 mod gcs;
 pub mod metrics;
 pub mod namespace;
 pub mod overview;
+pub mod schema;
+pub mod snapshot;
+
+pub use config::Config;
+pub use error::Error;
+pub use gcs::{
+    blob,
+    clock::now_ms,
+    command::{INLINE_MAX, Stored},
+    image::Usage,
+    key,
+    session::Standing,
+    status::{Loaded, Status},
+};

@@ -1,0 +1,519 @@
+//! Which connections belong to the head that owns a namespace now.
+//!
+//! Nothing in Ray keeps two heads off one namespace, so the store tells them
+//! apart and lets only the newest write. A head is an *incarnation* with an
+//! epoch of its own. Its launcher may declare the epoch in the user name, or
+//! the store observes the head's first steps:
+//!
+//! ```text
+//!   pair B   HSET KV gcs_pid <pid>                      (since Ray 2.60)
+//!   pair A   HSCAN of JOB, NODE, ACTOR, ACTOR_TASK_SPEC, PLACEMENT_GROUP
+//!            ---- either is a sign: a new head, unless it is the sign that
+//!                 the newest one still owed
+//! ```
+//!
+//! A head writes on two connections, so the newest incarnation takes in a
+//! second one from the same address that was opened after everything older.
+//! Whoever else used the namespace before is fenced. When two heads start at
+//! the very same time from one address and a connection could be either's, it
+//! is fenced too: both may die and be restarted, but never do both write.
+//!
+//! Pure: no clock, no I/O. Connections are known by the order in which they
+//! were opened.
+//!
+//! Invariants:
+//! 1. The epoch only grows (`the_epoch_only_grows`).
+//! 2. A connection that was refused once is refused for ever
+//!    (`who_was_fenced_stays_fenced`).
+//! 3. Of two observed heads with both signs each, only the connections of the
+//!    one that announced itself last may write (`only_the_newest_head_writes`).
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use bytes::Bytes;
+use ray_tables::TableName;
+use serde::{Deserialize, Serialize};
+
+use super::command::Command;
+
+/// Connections of one head that carry commands.
+const PER_HEAD: usize = 2;
+
+/// The tables whose scan every known version of Ray begins with.
+const ANNOUNCING: [TableName; 5] = [
+    TableName::JOB,
+    TableName::NODE,
+    TableName::ACTOR,
+    TableName::ACTOR_TASK_SPEC,
+    TableName::PLACEMENT_GROUP,
+];
+
+/// The field by which a head tells its process.
+const GCS_PID: &[u8] = b"gcs_pid";
+
+/// A client connection; larger means opened later.
+pub(crate) type Order = u64;
+
+/// What a new head does and nobody else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sign {
+    /// It wrote its process id.
+    Pid,
+    /// It read all tables.
+    Scan,
+}
+
+/// The scans that one connection has begun, one bit a table.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Scans(u8);
+
+impl Scans {
+    /// The sign that `command` completes, if any.
+    pub(crate) fn sign(&mut self, command: &Command) -> Option<Sign> {
+        match command {
+            Command::Hset { key, field, .. } if key.table == TableName::KV && field == GCS_PID => {
+                Some(Sign::Pid)
+            }
+            Command::Hscan {
+                key,
+                cursor: 0,
+                pattern: None,
+                ..
+            } => {
+                let nth = ANNOUNCING.iter().position(|table| *table == key.table)?;
+                self.0 |= 1 << nth;
+                let all = self.0 == (1 << ANNOUNCING.len()) - 1;
+                all.then(|| {
+                    self.0 = 0;
+                    Sign::Scan
+                })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Whether a connection may go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It may.
+    Go,
+    /// It may, and is the first of a new head.
+    Begin,
+    /// A newer head owns the namespace.
+    Fenced,
+    /// Heads of this namespace declare their epochs, and this one did not.
+    Undeclared,
+}
+
+/// The heads of one namespace.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Heads {
+    epoch: u64,
+    declared: bool,
+    address: Option<IpAddr>,
+    /// Connections up to here are older than the newest head.
+    low: Order,
+    pid: Option<Order>,
+    scan: Option<Order>,
+    /// Connections of the newest head.
+    members: BTreeSet<Order>,
+    /// Others that used the namespace since it began.
+    guests: BTreeMap<Order, IpAddr>,
+    /// Refused, until they are gone.
+    fenced: BTreeSet<Order>,
+}
+
+impl Heads {
+    /// Those of a namespace whose newest epoch is `epoch`; none is connected.
+    pub(crate) fn new(epoch: u64) -> Self {
+        Self {
+            epoch,
+            declared: false,
+            address: None,
+            low: 0,
+            pid: None,
+            scan: None,
+            members: BTreeSet::new(),
+            guests: BTreeMap::new(),
+            fenced: BTreeSet::new(),
+        }
+    }
+
+    /// The newest head's epoch; 0 if there was none.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Whether a connection of the newest head is open.
+    pub(crate) fn alive(&self) -> bool {
+        !self.members.is_empty()
+    }
+
+    /// Whether any connection uses the namespace.
+    pub(crate) fn connected(&self) -> bool {
+        self.alive() || !self.guests.is_empty() || !self.fenced.is_empty()
+    }
+
+    /// Judges a command of `connection`, which was opened from `address`.
+    pub(crate) fn judge(
+        &mut self,
+        connection: Order,
+        address: IpAddr,
+        sign: Option<Sign>,
+    ) -> Verdict {
+        if self.fenced.contains(&connection) {
+            return Verdict::Fenced;
+        }
+        let known = self.members.contains(&connection) || self.guests.contains_key(&connection);
+        if !known {
+            if self.epoch > 0 && connection <= self.low {
+                self.fenced.insert(connection);
+                return Verdict::Fenced;
+            }
+            let joins = !self.declared
+                && self.epoch > 0
+                && self.address == Some(address)
+                && self.members.len() < PER_HEAD;
+            if joins {
+                self.members.insert(connection);
+            } else {
+                self.guests.insert(connection, address);
+            }
+        }
+        let Some(sign) = sign else {
+            return Verdict::Go;
+        };
+        if self.declared {
+            // Members said who they are; their signs tell nothing new.
+            return if self.members.contains(&connection) {
+                Verdict::Go
+            } else {
+                Verdict::Undeclared
+            };
+        }
+        let owed = match sign {
+            Sign::Pid => &mut self.pid,
+            Sign::Scan => &mut self.scan,
+        };
+        if self.members.contains(&connection) && owed.is_none_or(|by| by == connection) {
+            *owed = Some(connection);
+            return Verdict::Go;
+        }
+        self.begin(connection, address, sign);
+        Verdict::Begin
+    }
+
+    /// A connection that declared `epoch` when it logged in.
+    pub(crate) fn declare(&mut self, connection: Order, address: IpAddr, epoch: u64) -> Verdict {
+        if self.fenced.contains(&connection) || epoch < self.epoch {
+            return Verdict::Fenced;
+        }
+        if epoch == self.epoch && self.declared {
+            self.guests.remove(&connection);
+            self.members.insert(connection);
+            return Verdict::Go;
+        }
+        if epoch == self.epoch && self.epoch > 0 && !self.alive() {
+            // Nobody of it is left, as after a restart of the store.
+            self.declared = true;
+            self.members.insert(connection);
+            return Verdict::Go;
+        }
+        if epoch == self.epoch {
+            return Verdict::Fenced;
+        }
+        self.supersede(address);
+        self.epoch = epoch;
+        self.declared = true;
+        self.members.insert(connection);
+        Verdict::Begin
+    }
+
+    fn begin(&mut self, connection: Order, address: IpAddr, sign: Sign) {
+        self.members.remove(&connection);
+        self.guests.remove(&connection);
+        self.low = self.low.max(self.members.last().copied().unwrap_or(0));
+        let siblings: Vec<Order> = self
+            .guests
+            .iter()
+            .filter(|(order, from)| **order > self.low && **from == address)
+            .map(|(order, _)| *order)
+            .collect();
+        let clear = siblings.len() <= PER_HEAD;
+        for sibling in &siblings {
+            if clear {
+                self.guests.remove(sibling);
+            }
+        }
+        self.supersede(address);
+        self.epoch += 1;
+        self.declared = false;
+        self.members.insert(connection);
+        if clear {
+            self.members.extend(siblings);
+        }
+        match sign {
+            Sign::Pid => self.pid = Some(connection),
+            Sign::Scan => self.scan = Some(connection),
+        }
+    }
+
+    /// Fences everybody who is here.
+    fn supersede(&mut self, address: IpAddr) {
+        self.fenced.append(&mut self.members);
+        self.fenced
+            .extend(std::mem::take(&mut self.guests).into_keys());
+        self.address = Some(address);
+        self.pid = None;
+        self.scan = None;
+    }
+
+    /// Everybody who is refused and still connected.
+    pub(crate) fn fenced(&self) -> impl Iterator<Item = Order> {
+        self.fenced.iter().copied()
+    }
+
+    /// A connection was closed.
+    pub(crate) fn gone(&mut self, connection: Order) {
+        self.members.remove(&connection);
+        self.guests.remove(&connection);
+        self.fenced.remove(&connection);
+    }
+}
+
+/// What a head writes when it stores the cluster's id.
+pub(crate) fn cluster_id_field() -> Bytes {
+    Bytes::from_static(b"@namespace_cluster:ray_cluster_id")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+    const THERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 2));
+
+    /// A head of Ray 2.60: pair B tells the pid, pair A scans and stays.
+    fn start(heads: &mut Heads, a: Order, b: Order, from: IpAddr) -> [Verdict; 3] {
+        [
+            heads.judge(b, from, Some(Sign::Pid)),
+            heads.judge(a, from, None),
+            heads.judge(a, from, Some(Sign::Scan)),
+        ]
+    }
+
+    #[test]
+    fn a_head_is_one_incarnation_on_two_connections() {
+        let mut heads = Heads::new(0);
+        assert_eq!(
+            start(&mut heads, 2, 4, HERE),
+            [Verdict::Begin, Verdict::Go, Verdict::Go]
+        );
+        assert_eq!(heads.epoch(), 1);
+        assert_eq!(heads.judge(2, HERE, None), Verdict::Go);
+        assert_eq!(heads.judge(4, HERE, None), Verdict::Go);
+    }
+
+    #[test]
+    fn the_scans_may_come_before_the_process_id() {
+        let mut heads = Heads::new(0);
+        assert_eq!(heads.judge(2, HERE, Some(Sign::Scan)), Verdict::Begin);
+        assert_eq!(heads.judge(4, HERE, Some(Sign::Pid)), Verdict::Go);
+        assert_eq!(heads.epoch(), 1);
+    }
+
+    #[test]
+    fn a_second_head_fences_the_first_wherever_it_runs() {
+        for second in [HERE, THERE] {
+            let mut heads = Heads::new(0);
+            start(&mut heads, 2, 4, HERE);
+            assert_eq!(
+                start(&mut heads, 6, 8, second),
+                [Verdict::Begin, Verdict::Go, Verdict::Go]
+            );
+            assert_eq!(heads.epoch(), 2);
+            for old in [2, 4] {
+                assert_eq!(heads.judge(old, HERE, None), Verdict::Fenced);
+            }
+            for new in [6, 8] {
+                assert_eq!(heads.judge(new, second, None), Verdict::Go);
+            }
+            assert_eq!(heads.fenced, BTreeSet::from([2, 4]));
+        }
+    }
+
+    #[test]
+    fn a_head_that_does_not_tell_its_process_id_is_seen_by_its_scans() {
+        let mut heads = Heads::new(0);
+        // Ray 2.44: pair A scans, pair B reads and writes without a sign.
+        assert_eq!(heads.judge(2, HERE, Some(Sign::Scan)), Verdict::Begin);
+        assert_eq!(heads.judge(4, HERE, None), Verdict::Go);
+        // The next one's pair B is faster than its scans.
+        assert_eq!(heads.judge(8, HERE, None), Verdict::Go);
+        assert_eq!(heads.judge(6, HERE, Some(Sign::Scan)), Verdict::Begin);
+        assert_eq!(heads.judge(8, HERE, None), Verdict::Go);
+        assert_eq!(heads.judge(2, HERE, None), Verdict::Fenced);
+        assert_eq!(heads.judge(4, HERE, None), Verdict::Fenced);
+    }
+
+    #[test]
+    fn a_restarted_head_fences_nobody() {
+        let mut heads = Heads::new(0);
+        start(&mut heads, 2, 4, HERE);
+        heads.gone(2);
+        heads.gone(4);
+        assert!(!heads.alive());
+        start(&mut heads, 6, 8, HERE);
+        assert_eq!(heads.epoch(), 2);
+        assert_eq!(heads.fenced, BTreeSet::new());
+    }
+
+    #[test]
+    fn who_looks_around_is_a_guest_until_a_newer_head_begins() {
+        let mut heads = Heads::new(0);
+        start(&mut heads, 2, 4, HERE);
+        assert_eq!(heads.judge(5, HERE, None), Verdict::Go);
+        start(&mut heads, 6, 8, THERE);
+        assert_eq!(heads.judge(5, HERE, None), Verdict::Fenced);
+        assert_eq!(heads.judge(9, HERE, None), Verdict::Go);
+    }
+
+    #[test]
+    fn a_declared_epoch_below_the_newest_is_refused() {
+        let mut heads = Heads::new(0);
+        assert_eq!(heads.declare(1, HERE, 7), Verdict::Begin);
+        assert_eq!(heads.declare(2, HERE, 7), Verdict::Go);
+        assert_eq!(heads.declare(3, HERE, 6), Verdict::Fenced);
+        assert_eq!(heads.declare(4, THERE, 8), Verdict::Begin);
+        assert_eq!(heads.judge(1, HERE, None), Verdict::Fenced);
+        assert_eq!(heads.judge(2, HERE, Some(Sign::Pid)), Verdict::Fenced);
+        assert_eq!(heads.judge(4, THERE, Some(Sign::Scan)), Verdict::Go);
+        assert_eq!(heads.judge(5, HERE, Some(Sign::Scan)), Verdict::Undeclared);
+    }
+
+    #[test]
+    fn a_declared_epoch_goes_on_after_a_restart_of_the_store() {
+        let mut heads = Heads::new(7);
+        assert_eq!(heads.declare(1, HERE, 7), Verdict::Go);
+        assert_eq!(heads.declare(2, HERE, 7), Verdict::Go);
+        assert_eq!(heads.declare(3, HERE, 6), Verdict::Fenced);
+    }
+
+    #[test]
+    fn all_tables_from_the_start_are_the_sign_of_a_head() {
+        let mut scans = Scans::default();
+        let namespace = ray_tables::NamespaceName::new("a").unwrap();
+        let mut scan = |table: &TableName, cursor| {
+            scans.sign(&Command::Hscan {
+                key: ray_tables::StorageKey::new(namespace.clone(), table.clone()),
+                cursor,
+                pattern: None,
+                count: 1000,
+            })
+        };
+        for table in &ANNOUNCING[..4] {
+            assert_eq!(scan(table, 0), None);
+        }
+        assert_eq!(scan(&TableName::WORKERS, 0), None);
+        assert_eq!(scan(&TableName::PLACEMENT_GROUP, 9), None);
+        assert_eq!(scan(&TableName::PLACEMENT_GROUP, 0), Some(Sign::Scan));
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Judge(Order, bool, u8),
+        Declare(Order, bool, u64),
+        Gone(Order),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            8 => (1..12_u64, any::<bool>(), 0..3_u8).prop_map(|(o, a, s)| Step::Judge(o, a, s)),
+            1 => (1..12_u64, any::<bool>(), 1..9_u64).prop_map(|(o, a, e)| Step::Declare(o, a, e)),
+            1 => (1..12_u64).prop_map(Step::Gone),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn the_epoch_only_grows(steps in prop::collection::vec(step(), 1..60)) {
+            let mut heads = Heads::new(0);
+            for step in steps {
+                let before = heads.epoch();
+                let verdict = take(&mut heads, &step);
+                prop_assert!(heads.epoch() >= before);
+                prop_assert_eq!(verdict == Some(Verdict::Begin), heads.epoch() > before);
+            }
+        }
+
+        #[test]
+        fn who_was_fenced_stays_fenced(steps in prop::collection::vec(step(), 1..60)) {
+            let mut heads = Heads::new(0);
+            let mut refused = BTreeSet::new();
+            for step in steps {
+                let verdict = take(&mut heads, &step);
+                match step {
+                    Step::Gone(connection) => { refused.remove(&connection); }
+                    Step::Judge(connection, ..) => {
+                        prop_assert!(!refused.contains(&connection) || verdict == Some(Verdict::Fenced));
+                        if verdict == Some(Verdict::Fenced) { refused.insert(connection); }
+                    }
+                    Step::Declare(connection, ..) => {
+                        prop_assert!(!refused.contains(&connection) || verdict == Some(Verdict::Fenced));
+                    }
+                }
+            }
+        }
+
+        /// Two heads from one address whose steps interleave in any way.
+        #[test]
+        fn only_the_newest_head_writes(
+            opens in Just([0_usize, 0, 1, 1]).prop_shuffle(),
+            turns in Just([0_usize, 0, 0, 1, 1, 1]).prop_shuffle(),
+        ) {
+            // Each opens A, then B.
+            let mut connections = [Vec::new(), Vec::new()];
+            for (nth, head) in opens.into_iter().enumerate() {
+                connections[head].push(nth as Order + 1);
+            }
+            let mut heads = Heads::new(0);
+            let mut steps = [0, 0];
+            let mut last = 0;
+            for head in turns {
+                let [a, b] = connections[head][..] else { unreachable!() };
+                let (connection, sign) = [(b, Some(Sign::Pid)), (a, None), (a, Some(Sign::Scan))][steps[head]];
+                steps[head] += 1;
+                if heads.judge(connection, HERE, sign) == Verdict::Begin {
+                    last = head;
+                }
+            }
+            let writes = |heads: &mut Heads, head: usize| {
+                connections[head].iter().filter(|it| heads.judge(**it, HERE, None) == Verdict::Go).count()
+            };
+            prop_assert_eq!(writes(&mut heads, 1 - last), 0, "an older head writes beside the newest");
+        }
+    }
+
+    fn take(heads: &mut Heads, step: &Step) -> Option<Verdict> {
+        let from = |here| if here { HERE } else { THERE };
+        match *step {
+            Step::Judge(connection, here, sign) => {
+                let sign = [None, Some(Sign::Pid), Some(Sign::Scan)][usize::from(sign)];
+                Some(heads.judge(connection, from(here), sign))
+            }
+            Step::Declare(connection, here, epoch) => {
+                Some(heads.declare(connection, from(here), epoch))
+            }
+            Step::Gone(connection) => {
+                heads.gone(connection);
+                None
+            }
+        }
+    }
+}

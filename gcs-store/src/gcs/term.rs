@@ -1,0 +1,493 @@
+//! One term of an active store: from taking the database to losing or leaving
+//! it.
+//!
+//! ```text
+//!   queue --> group: run all that waits, in memory --> journal --> replies
+//!                |  namespace not in memory: parked, loaded meanwhile
+//!                v
+//!   chores: a sign of life each second, folds, sweeps; one step at a time,
+//!           between groups
+//! ```
+//!
+//! The next group is whatever has come in while the last was committed. No
+//! timer: alone, a command is a group of its own; under load a group grows to
+//! what the disk's flush leaves time for.
+//!
+//! Invariants:
+//! 1. A reply leaves only when everything its command did or saw is durable
+//!    (crash matrix, `tests/chaos`).
+//! 2. Commands of one connection run in their order, also when their namespace
+//!    has to be loaded first (`commands_keep_their_order_while_a_namespace_loads`).
+//! 3. Reads are answered only while no other process can have taken the
+//!    database (`a_paused_store_does_not_answer_from_memory`).
+
+use std::{
+    collections::{HashMap, HashSet},
+    rc::Rc,
+    time::Duration,
+};
+
+use futures_util::{
+    FutureExt as _, StreamExt as _, future::LocalBoxFuture, stream::FuturesUnordered,
+};
+use gcs_sql::Dialect;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    clock::Clock,
+    command::Stored,
+    cursor::Cursors,
+    engine::{Passwords, Settings},
+    execute::Room,
+    fold::Fold,
+    heads::{Heads, Order},
+    image::Image,
+    journal::{self, Effect},
+    key::NamespaceId,
+    patience::Patience,
+    session::{Job, Shared},
+    space::{Entry, Group, Spaces},
+    status,
+    steps::Step,
+    sweep,
+    writer::{Deposed, Writer},
+};
+
+/// Commands of one group at most.
+const GROUP_COMMANDS: usize = 4096;
+
+/// Bytes of effects in one group, about, at most: below any packet limit.
+const GROUP_BYTES: usize = 4 * 1024 * 1024;
+
+/// Between two signs of life.
+const BEAT: Duration = Duration::from_secs(1);
+
+/// Between two folds.
+const FOLD: Duration = Duration::from_secs(2);
+
+/// The journal is folded at once when it has grown by this many bytes.
+const FOLD_BYTES: usize = 8 * 1024 * 1024;
+
+/// Between two sweeps.
+const SWEEP: Duration = Duration::from_secs(60);
+
+/// A namespace that nobody has used for this long leaves the memory.
+const IDLE: Duration = Duration::from_secs(600);
+
+/// For how long after a sign of life no other process takes the database; half
+/// of what a standby waits.
+pub(super) const SURE: Duration = Duration::from_secs(4);
+
+/// How a term ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// Another process took the database.
+    Deposed,
+    /// A successor asked.
+    Retired,
+    /// The process stops.
+    Stopped,
+}
+
+pub(super) type Load = LocalBoxFuture<'static, (Entry, Image)>;
+
+/// An active store.
+pub(super) struct Term {
+    pub(super) shared: Rc<Shared>,
+    pub(super) settings: Rc<Settings>,
+    pub(super) writer: Writer,
+    pub(super) spaces: Spaces,
+    pub(super) cursors: Cursors,
+    /// What is known of heads in namespaces that are not in memory.
+    pub(super) heads: HashMap<NamespaceId, Heads>,
+    pub(super) used: HashMap<NamespaceId, Instant>,
+    /// Namespaces on their way into memory, and the commands that wait for them.
+    pub(super) loads: FuturesUnordered<Load>,
+    pub(super) loading: HashSet<NamespaceId>,
+    pub(super) parked: HashMap<NamespaceId, Vec<Job>>,
+    pub(super) clock: Clock,
+    /// The newest row of the journal.
+    pub(super) upto: i64,
+    pub(super) unfolded_bytes: usize,
+    fold: Option<Fold>,
+    pub(super) folded: Instant,
+    /// Until when reads may be answered without asking the database.
+    sure: Instant,
+    beat: Instant,
+    swept: Instant,
+    trouble: Option<Instant>,
+    catalog_seen: i64,
+    /// Connections to be closed once it is durable that a newer head has come.
+    pub(super) closing: Vec<Order>,
+}
+
+impl Term {
+    /// Begins with what the journal of the last term has left.
+    pub(super) async fn begin(
+        shared: Rc<Shared>,
+        settings: Rc<Settings>,
+        mut writer: Writer,
+        heads: HashMap<NamespaceId, Heads>,
+        cursors: Cursors,
+    ) -> Result<Self, Deposed> {
+        let mut spaces = Spaces::default();
+        let catalog_seen = beat(&mut writer, 0).await?;
+        let (entries, passwords) = catalog(&mut writer).await;
+        spaces.set_catalog(entries);
+        (settings.passwords)(passwords);
+        let now = Instant::now();
+        let mut term = Self {
+            shared,
+            settings,
+            writer,
+            spaces,
+            cursors,
+            heads,
+            used: HashMap::new(),
+            loads: FuturesUnordered::new(),
+            loading: HashSet::new(),
+            parked: HashMap::new(),
+            clock: Clock::default(),
+            upto: 0,
+            unfolded_bytes: 0,
+            fold: None,
+            folded: now,
+            sure: now,
+            beat: now,
+            swept: now,
+            trouble: None,
+            catalog_seen,
+            closing: Vec::new(),
+        };
+        term.replay().await?;
+        Ok(term)
+    }
+
+    /// Folds the journal that is there.
+    async fn replay(&mut self) -> Result<(), Deposed> {
+        let rows = journal_rows(&mut self.writer).await;
+        let count = rows.len();
+        for row in rows {
+            for effect in row.effects {
+                let id = effect.namespace();
+                if self.spaces.get(id).is_none() {
+                    let entry = self.spaces.entries().find(|entry| entry.id == id);
+                    // A namespace that was purged has nothing to be told.
+                    let Some(entry) = entry.cloned() else {
+                        continue;
+                    };
+                    let (entry, image) = self.load(entry).await;
+                    self.loaded(entry, image);
+                }
+                if let Some(space) = self.spaces.get_mut(id) {
+                    space.apply(&effect, row.at_ms);
+                }
+            }
+            self.upto = row.seq;
+        }
+        if count > 0 {
+            let mut fold = Fold::begin(&mut self.spaces, self.upto);
+            while !self.fold_step(&mut fold).await? {}
+            // Their heads' epochs are those of the journal now.
+            for space in self.spaces.used_mut() {
+                let (id, epoch) = (space.entry.id, space.entry.epoch);
+                space.heads = self.heads.remove(&id).unwrap_or_else(|| Heads::new(epoch));
+            }
+            tracing::info!(groups = count, "took over what the journal held");
+        }
+        Ok(())
+    }
+
+    /// Serves until it is over.
+    pub(super) async fn serve(&mut self, stop: &CancellationToken) -> End {
+        loop {
+            match self.turn(stop).await {
+                Ok(None) => {}
+                Ok(Some(end)) => return end,
+                Err(Deposed) => return End::Deposed,
+            }
+        }
+    }
+
+    /// Lets the next one have the database at once; what it must know.
+    pub(super) async fn leave(mut self) -> (Vec<(NamespaceId, Heads)>, Cursors) {
+        // It would find out by itself, after a while.
+        if let Err(error) = self.writer.release().await {
+            tracing::warn!(%error, "could not tell that the database is free");
+        }
+        let used = self
+            .spaces
+            .used()
+            .map(|space| (space.entry.id, space.heads.clone()));
+        let heads = self.heads.into_iter().chain(used).collect();
+        (heads, self.cursors)
+    }
+
+    async fn turn(&mut self, stop: &CancellationToken) -> Result<Option<End>, Deposed> {
+        if stop.is_cancelled() {
+            return Ok(Some(End::Stopped));
+        }
+        while let Some(Some((entry, image))) = self.loads.next().now_or_never() {
+            self.loaded(entry, image);
+        }
+        if !self.shared.idle() {
+            // Whoever else has something to say now is in the group as well.
+            tokio::task::yield_now().await;
+            self.group().await?;
+        }
+        if self.chores().await? || !self.shared.idle() {
+            return Ok(None);
+        }
+        let next = self.next_chore();
+        let loading = !self.loads.is_empty();
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return Ok(Some(End::Stopped)),
+            () = self.shared.retire.notified() => return Ok(Some(End::Retired)),
+            () = self.shared.wake.notified() => {}
+            Some((entry, image)) = self.loads.next(), if loading => self.loaded(entry, image),
+            () = sleep_until(next) => {}
+        }
+        Ok(None)
+    }
+
+    /// Runs what waits, makes it durable, answers.
+    async fn group(&mut self) -> Result<(), Deposed> {
+        let mut group = Group {
+            at_ms: self.clock.now_ms(),
+            effects: Vec::new(),
+        };
+        let room = Room {
+            more: self.spaces.memory() < self.settings.image_limit,
+        };
+        let (mut replies, mut bytes) = (Vec::new(), 0);
+        while replies.len() < GROUP_COMMANDS && bytes < GROUP_BYTES {
+            let Some(job) = self.shared.pop() else {
+                break;
+            };
+            let before = group.effects.len();
+            match self.step(job, room, &mut group).await? {
+                Step::Reply(to, reply) => replies.push((to, reply)),
+                Step::Parked(id, job) => self.parked.entry(id).or_default().push(job),
+                Step::Nothing => {}
+            }
+            bytes += group.effects[before..].iter().map(weight).sum::<usize>();
+            if before == 0 && !group.effects.is_empty() {
+                gcs_sql::crash::point("mid-group");
+            }
+        }
+        if group.effects.is_empty() {
+            self.be_sure().await?;
+        } else {
+            self.commit(&group, replies.len()).await?;
+        }
+        for order in self.closing.drain(..) {
+            self.shared.close(order);
+            self.settings.metrics.fenced();
+        }
+        for (to, reply) in replies {
+            // Whoever asked may have gone.
+            let _heard = to.send(reply);
+        }
+        Ok(())
+    }
+
+    async fn commit(&mut self, group: &Group, commands: usize) -> Result<(), Deposed> {
+        let payload = journal::encode(&group.effects);
+        let bytes = payload.len();
+        gcs_sql::crash::point("before-commit");
+        let began = Instant::now();
+        self.upto = self.writer.append(group.at_ms, payload).await?;
+        gcs_sql::crash::point("after-commit");
+        let took = began.elapsed();
+        self.unfolded_bytes += bytes;
+        self.sure = began + SURE;
+        self.settings.metrics.group(commands, bytes, took);
+        if took > self.writer.database().deadline() {
+            self.trouble = Some(Instant::now());
+            self.settings.metrics.stalled(took);
+        }
+        Ok(())
+    }
+
+    /// Makes sure that no other process has the database.
+    async fn be_sure(&mut self) -> Result<(), Deposed> {
+        let now = Instant::now();
+        if now < self.sure || self.writer.database().dialect() == Dialect::Sqlite {
+            return Ok(());
+        }
+        self.give_sign_of_life().await
+    }
+
+    async fn give_sign_of_life(&mut self) -> Result<(), Deposed> {
+        let began = Instant::now();
+        let version = beat(&mut self.writer, self.catalog_seen).await?;
+        self.sure = began + SURE;
+        self.beat = began;
+        if version != self.catalog_seen {
+            let (entries, passwords) = catalog(&mut self.writer).await;
+            self.spaces.set_catalog(entries);
+            (self.settings.passwords)(passwords);
+            self.catalog_seen = version;
+            // Who changed it waits to hear that it is in force.
+            beat(&mut self.writer, version).await?;
+        }
+        Ok(())
+    }
+
+    /// Does one step of what is due; `true` if there may be more.
+    async fn chores(&mut self) -> Result<bool, Deposed> {
+        self.start_loads();
+        let now = Instant::now();
+        if now >= self.beat + BEAT {
+            self.give_sign_of_life().await?;
+            status::publish(self);
+        }
+        if let Some(mut fold) = self.fold.take() {
+            if self.fold_step(&mut fold).await? {
+                self.folded = Instant::now();
+            } else {
+                self.fold = Some(fold);
+            }
+            return Ok(true);
+        }
+        if now >= self.folded + FOLD || self.unfolded_bytes >= FOLD_BYTES {
+            self.folded = now;
+            self.unfolded_bytes = 0;
+            if self.spaces.used().any(|space| !space.dirty.is_empty()) {
+                self.fold = Some(Fold::begin(&mut self.spaces, self.upto));
+                return Ok(true);
+            }
+        }
+        if now >= self.swept + SWEEP {
+            self.swept = now;
+            self.evict(now);
+            let calm = self
+                .trouble
+                .is_none_or(|trouble| trouble.elapsed() > self.settings.blob_grace);
+            sweep::sweep(self.shared.database(), &self.settings, calm).await;
+        }
+        Ok(false)
+    }
+
+    /// Begins to load what commands wait for.
+    fn start_loads(&mut self) {
+        let wanted: Vec<NamespaceId> = self
+            .parked
+            .keys()
+            .filter(|id| !self.loading.contains(id))
+            .copied()
+            .collect();
+        for id in wanted {
+            let entry = self.spaces.entries().find(|entry| entry.id == id).cloned();
+            match entry {
+                Some(entry) => {
+                    self.loading.insert(id);
+                    self.loads.push(self.load(entry));
+                }
+                // Deleted meanwhile: its commands find it so.
+                None => self.unpark(id),
+            }
+        }
+    }
+
+    fn next_chore(&self) -> Instant {
+        let fold = self.folded + FOLD;
+        fold.min(self.beat + BEAT).min(self.swept + SWEEP)
+    }
+
+    /// Drops namespaces that nobody uses from memory.
+    fn evict(&mut self, now: Instant) {
+        let used = &self.used;
+        let mut epochs = Vec::new();
+        self.spaces.retain(|space| {
+            let idle = used
+                .get(&space.entry.id)
+                .is_none_or(|at| now.duration_since(*at) > IDLE);
+            let keep = !idle || !space.dirty.is_empty() || space.heads.connected();
+            if !keep {
+                epochs.push(space.entry.clone());
+            }
+            keep
+        });
+        for entry in epochs {
+            self.used.remove(&entry.id);
+            self.spaces.add(entry);
+        }
+    }
+
+    async fn fold_step(&mut self, fold: &mut Fold) -> Result<bool, Deposed> {
+        let at_ms = self.clock.now_ms();
+        let mut patience = Patience::new("bringing the tables up to date");
+        loop {
+            let history = self.settings.history > Duration::ZERO;
+            match fold
+                .step(&mut self.writer, &self.spaces, at_ms, history)
+                .await
+            {
+                Ok(Ok((rows, last))) => {
+                    self.settings.metrics.folded(rows);
+                    return Ok(last);
+                }
+                Ok(Err(deposed)) => return Err(deposed),
+                Err(error) => {
+                    self.trouble = Some(Instant::now());
+                    self.writer.spoiled(&error);
+                    patience.wait(&error).await;
+                }
+            }
+        }
+    }
+}
+
+/// What an effect adds to the journal, about.
+fn weight(effect: &Effect) -> usize {
+    match effect {
+        Effect::Put { field, value, .. } => match value {
+            Stored::Inline(bytes) => field.len() + bytes.len(),
+            Stored::Blob { .. } => field.len() + 40,
+        },
+        Effect::Delete { field, .. } => field.len(),
+        Effect::Drop { .. } | Effect::Begin(_) => 64,
+    }
+}
+
+async fn beat(writer: &mut Writer, seen: i64) -> Result<i64, Deposed> {
+    let mut patience = Patience::new("giving a sign of life");
+    loop {
+        match writer.beat(seen).await {
+            Ok(outcome) => return outcome,
+            Err(error) => {
+                writer.spoiled(&error);
+                patience.wait(&error).await;
+            }
+        }
+    }
+}
+
+async fn catalog(writer: &mut Writer) -> (Vec<Entry>, Passwords) {
+    let mut patience = Patience::new("reading the catalog");
+    loop {
+        match writer.catalog().await {
+            Ok(entries) => return entries,
+            Err(error) => {
+                writer.spoiled(&error);
+                patience.wait(&error).await;
+            }
+        }
+    }
+}
+
+async fn journal_rows(writer: &mut Writer) -> Vec<journal::Row> {
+    let mut patience = Patience::new("reading the journal");
+    loop {
+        match writer.journal().await {
+            Ok(rows) => return rows,
+            Err(error) => {
+                writer.spoiled(&error);
+                patience.wait(&error).await;
+            }
+        }
+    }
+}

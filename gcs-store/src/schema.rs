@@ -1,0 +1,15 @@
+//! The store's tables, as steps from the first release to this one.
+
+use gcs_sql::{Migrations, Step};
+
+/// Brings a database up to date (`Database::migrate`).
+pub const MIGRATIONS: Migrations = Migrations {
+    component: "gcs",
+    steps: &[Step {
+        version: 1,
+        name: "gcs",
+        sqlite: include_str!("../migrations/sqlite/0001_gcs.sql"),
+        postgres: include_str!("../migrations/postgres/0001_gcs.sql"),
+        mysql: include_str!("../migrations/mysql/0001_gcs.sql"),
+    }],
+};

@@ -3,9 +3,10 @@
 //! A guard's `Drop` does not run for a `static` (one server for all tests of a
 //! binary) nor after SIGKILL. So a shell stands over the server and holds the
 //! other end of a pipe that nobody writes to: when the test's process ends, the
-//! pipe closes, and the shell kills the server and all it started, and removes
-//! what is in its folder, where it works. It stops the server before, so that none is started meanwhile; and it waits for the
-//! server, so that no zombie is left whose id PostgreSQL would take for a rival.
+//! pipe closes, and the shell kills the server with all it started and empties
+//! its folder. It stops the server before, so that none is started meanwhile;
+//! and it waits for the server, so that no zombie is left whose id PostgreSQL
+//! would take for a rival.
 
 use std::{ffi::OsStr, process::Command};
 
@@ -25,6 +26,7 @@ exec 3<&0
 trap '' HUP
 {
   read -r _ <&3
+  trap '' TERM
   kill -STOP "$server"
   kill -KILL $(tree "$server") "$server"
   rm -rf ./*

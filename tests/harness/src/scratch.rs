@@ -1,8 +1,8 @@
 //! A folder for what lives as long as this process.
 //!
 //! A temporary folder in a `static` is never removed. So each is named after
-//! its process, and whoever comes next removes those of the dead; what a
-//! [leash](crate::postgres) holds is removed at once.
+//! its process, and whoever comes next removes those of the dead. A server
+//! empties its own part at once.
 
 use std::{env, fs, path::PathBuf};
 

@@ -29,7 +29,7 @@ trap '' HUP
   trap '' TERM
   kill -STOP "$server"
   kill -KILL $(tree "$server") "$server"
-  rm -rf ./*
+  find . -mindepth 1 -delete
 } & watcher=$!
 wait "$server"; status=$?
 kill "$watcher" 2>/dev/null

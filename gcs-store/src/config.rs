@@ -4,6 +4,7 @@
 //! text of one, so that a configuration can be printed.
 
 use std::{
+    ffi::OsString,
     net::{Ipv4Addr, SocketAddr},
     num::{NonZeroU32, NonZeroUsize},
     path::PathBuf,
@@ -83,6 +84,10 @@ pub struct Config {
     /// line only.
     #[serde(skip)]
     pub take_over: bool,
+    /// The program that starts a successor and its arguments. For the command
+    /// line only; empty: there can be none.
+    #[serde(skip)]
+    pub successor: Vec<OsString>,
 }
 
 /// `store.tls`.
@@ -134,6 +139,7 @@ impl Default for Config {
             blob_grace: Duration::from_secs(3600),
             image_limit: ByteSize::gib(4),
             take_over: false,
+            successor: Vec::new(),
         }
     }
 }

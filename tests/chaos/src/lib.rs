@@ -8,5 +8,6 @@ pub mod load;
 pub mod ray;
 pub mod ray_drill;
 pub mod site;
+pub mod steady;
 pub mod store;
 pub mod venv;

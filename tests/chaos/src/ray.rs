@@ -6,12 +6,17 @@
 //! process groups of their own, so killing the head's group alone would leave
 //! a Serve proxy that goes on answering for a while.
 
-use std::{net::Ipv4Addr, path::Path, process::Command, time::Duration};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
+    process::Command,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
 use discovery_client::Address;
 use harness::{ports, process::Process, wait};
-use rustix::process::{Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
@@ -41,6 +46,20 @@ impl Cluster {
     /// # Errors
     /// If Ray cannot be started or does not answer in time.
     pub async fn start(venv: &Venv, site: &str, folder: &Path) -> Result<Self> {
+        Self::start_on(venv, site, folder, None).await
+    }
+
+    /// As [`Cluster::start`], with its state in the store at an address, in the
+    /// namespace named after `site`.
+    ///
+    /// # Errors
+    /// As [`Cluster::start`].
+    pub async fn start_on(
+        venv: &Venv,
+        site: &str,
+        folder: &Path,
+        store: Option<SocketAddr>,
+    ) -> Result<Self> {
         let temporary = tempfile::Builder::new().prefix("ray-").tempdir()?;
         let names = [
             "port",
@@ -55,6 +74,10 @@ impl Cluster {
         ];
         let [http, numbers @ ..] = ports::free::<10>()?;
         let mut command = environment(venv.program("ray"), site);
+        if let Some(address) = store {
+            command.env("RAY_REDIS_ADDRESS", address.to_string());
+            command.env("RAY_external_storage_namespace", site);
+        }
         command.args([
             "start",
             "--head",
@@ -126,6 +149,44 @@ impl Cluster {
         )
         .await?;
         Ok(())
+    }
+
+    /// Runs `python/ray_task.py`: a new driver, a task and an actor.
+    ///
+    /// # Errors
+    /// If it does not end well within `within`.
+    pub async fn works(&self, venv: &Venv, folder: &Path, within: Duration) -> Result<()> {
+        let mut driver = self.driver(venv, folder)?;
+        let status = driver.end(within).await?;
+        ensure!(status.success(), "a driver failed: {}", driver.log());
+        Ok(())
+    }
+
+    /// Starts `python/ray_task.py`.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn driver(&self, venv: &Venv, folder: &Path) -> Result<Process> {
+        let mut command = environment(venv.script("ray_task.py"), &self.site);
+        command.arg(format!("127.0.0.1:{}", self.gcs));
+        Process::start(&format!("task-{}", self.site), command, folder)
+    }
+
+    /// The process that holds the cluster's state, if it lives.
+    #[must_use]
+    pub fn gcs_server(&self) -> Option<Pid> {
+        let members = self.head.members();
+        let found = members.iter().find(|one| {
+            let program = one.title.split(' ').next().unwrap_or_default();
+            program.ends_with("/gcs_server")
+        });
+        found.map(|one| one.pid)
+    }
+
+    /// The page of the application that says where it runs.
+    #[must_use]
+    pub fn page(&self) -> String {
+        format!("http://127.0.0.1:{}/demo/where", self.http)
     }
 
     /// Where Serve's proxy listens.

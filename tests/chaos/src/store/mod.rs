@@ -8,4 +8,5 @@ pub mod clients;
 pub mod history;
 pub mod linear;
 pub mod process;
+pub mod trial;
 pub mod wire;

@@ -57,6 +57,9 @@ pub enum Broken {
         /// What it says.
         version: u32,
     },
+    /// A line is longer than any line of a backup.
+    #[error("backup has a line longer than {LINE_MAX} bytes")]
+    Long,
     /// It ends before its last line.
     #[error("the backup is cut off after line {line}")]
     Truncated {

@@ -17,7 +17,7 @@ mod cursor;
 pub(crate) mod engine;
 mod execute;
 mod fold;
-mod heads;
+pub(crate) mod heads;
 pub(crate) mod image;
 pub(crate) mod journal;
 pub mod key;

@@ -23,6 +23,10 @@ pub struct Config {
     pub history_max: NonZeroUsize,
     /// Most subscribers at once.
     pub subscribers_max: NonZeroUsize,
+    /// Keeps the records in the database of `store.database`, so that a
+    /// registry that was restarted knows its endpoints at once. One registry
+    /// of a site at a time: a second one takes over and the first ends.
+    pub durable: bool,
 }
 
 impl Default for Config {
@@ -34,6 +38,7 @@ impl Default for Config {
             records_max: count(65_536),
             history_max: count(16_384),
             subscribers_max: count(4096),
+            durable: false,
         }
     }
 }

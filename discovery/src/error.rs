@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use discovery_client::Site;
+
 /// Why the registry cannot serve.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -27,4 +29,14 @@ pub enum Error {
     /// The listener failed while serving.
     #[error("the registry's listener failed")]
     Serve(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Another registry of the site keeps its records in the same database
+    /// since. Do not start again before it is known which one is wanted.
+    #[error("another registry has taken over the records of {site}")]
+    TakenOver {
+        /// The site.
+        site: Site,
+    },
+    /// The database refuses for good. Mend its settings.
+    #[error("the registry's database cannot be used")]
+    Store(#[from] gcs_sql::Error),
 }

@@ -19,6 +19,9 @@
 //!    (`leases_stand_still_while_the_registry_is_away`).
 //! 4. No list outgrows its bound (`records_are_bounded`,
 //!    `lost_history_gives_a_reset`).
+//! 5. A record that came, changed, got another lease or left is in the backlog,
+//!    if there is one, until it is written down
+//!    (`what_changes_is_written_once_for_each_key`).
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
@@ -28,6 +31,8 @@ use std::{
 
 use discovery_client::{Cursor, Endpoint, Error, Event, Key, LeaseId, MAX_APPLICATIONS};
 use tokio::time::Instant;
+
+use crate::backlog::{Backlog, Kept};
 
 /// A registry that did not beat for so long was itself away.
 const AWAY: Duration = Duration::from_secs(2);
@@ -68,6 +73,8 @@ pub(crate) struct Ledger {
     history: VecDeque<Event>,
     /// The registry's own last sign of life, if it gives any.
     beat: Option<Instant>,
+    /// What is still to be written down, if anything is.
+    backlog: Option<Backlog>,
 }
 
 impl Ledger {
@@ -84,6 +91,49 @@ impl Ledger {
             due: BTreeSet::new(),
             history: VecDeque::new(),
             beat: None,
+            backlog: None,
+        }
+    }
+
+    /// With what was written down: every lease begins its whole time again.
+    /// New leases are numbered from a random place, for a number given out
+    /// once must never be another's.
+    pub(crate) fn restore(&mut self, kept: Vec<Kept>, backlog: Backlog, now: Instant) {
+        self.last_lease = fastrand::u64(1..u64::MAX / 2);
+        for Kept {
+            lease,
+            ttl,
+            endpoint,
+        } in kept
+        {
+            self.lend(lease, &endpoint.key, ttl.min(self.bounds.lease_max), now);
+            self.put(endpoint, lease);
+        }
+        self.backlog = Some(backlog);
+    }
+
+    /// Keeps account of what is to be written down.
+    pub(crate) fn backlog(&mut self) -> Option<&mut Backlog> {
+        self.backlog.as_mut()
+    }
+
+    /// The record of `key` as it is to be written down.
+    pub(crate) fn kept(&self, key: &Key) -> Option<Kept> {
+        let Record { endpoint, lease } = self.records.get(key)?;
+        let ttl = self.leases.get(lease)?.ttl;
+        Some(Kept {
+            lease: *lease,
+            ttl,
+            endpoint: Endpoint::clone(endpoint),
+        })
+    }
+
+    /// Puts every record into the backlog.
+    pub(crate) fn write_all(&mut self) {
+        for key in self.records.keys() {
+            if let Some(backlog) = &mut self.backlog {
+                backlog.note(key.clone(), |key| self.records.contains_key(key));
+            }
         }
     }
 
@@ -159,16 +209,8 @@ impl Ledger {
         }
         self.last_lease += 1;
         let lease = LeaseId(self.last_lease);
-        let deadline = now + ttl;
-        self.leases.insert(
-            lease,
-            Lease {
-                key: endpoint.key.clone(),
-                ttl,
-                deadline,
-            },
-        );
-        self.due.insert((deadline, lease));
+        self.lend(lease, &endpoint.key, ttl, now);
+        self.touch(&endpoint.key);
         self.put(endpoint, lease);
         Ok(lease)
     }
@@ -201,6 +243,7 @@ impl Ledger {
         {
             return Err(superseded(&known.endpoint, &endpoint));
         }
+        self.touch(&endpoint.key);
         self.put(endpoint, lease);
         self.renew(lease, now)
     }
@@ -234,6 +277,18 @@ impl Ledger {
         }
     }
 
+    fn lend(&mut self, lease: LeaseId, key: &Key, ttl: Duration, now: Instant) {
+        let (key, deadline) = (key.clone(), now + ttl);
+        self.leases.insert(lease, Lease { key, ttl, deadline });
+        self.due.insert((deadline, lease));
+    }
+
+    fn touch(&mut self, key: &Key) {
+        if let Some(backlog) = &mut self.backlog {
+            backlog.note(key.clone(), |key| self.records.contains_key(key));
+        }
+    }
+
     fn put(&mut self, endpoint: Endpoint, lease: LeaseId) {
         let endpoint = Arc::new(endpoint);
         let record = Record {
@@ -250,6 +305,7 @@ impl Ledger {
     fn end(&mut self, lease: LeaseId) {
         if let Some(key) = self.forget(lease) {
             self.records.remove(&key);
+            self.touch(&key);
             self.note(|at| Event::Delete { at, key });
         }
     }

@@ -32,7 +32,7 @@ use discovery_client::{Cursor, Endpoint, Error, Event, LeaseId, Registry, Watch}
 use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
 use parking_lot::Mutex;
 use tokio::{
-    sync::watch,
+    sync::{Notify, watch},
     time::{Instant, sleep_until},
 };
 
@@ -60,6 +60,8 @@ pub struct MemoryRegistry {
 struct Shared {
     ledger: Mutex<Ledger>,
     news: watch::Sender<Cursor>,
+    /// Wakes who writes the backlog down, if anybody does.
+    unwritten: Notify,
 }
 
 impl MemoryRegistry {
@@ -80,8 +82,19 @@ impl MemoryRegistry {
             shared: Arc::new(Shared {
                 ledger: Mutex::new(ledger),
                 news,
+                unwritten: Notify::new(),
             }),
         }
+    }
+
+    /// Does one step for who writes the backlog down.
+    pub(crate) fn step<T>(&self, step: impl FnOnce(&mut Ledger, Instant) -> T) -> T {
+        self.shared.step(step)
+    }
+
+    /// Waits until there may be something to write down.
+    pub(crate) async fn unwritten(&self) {
+        self.shared.unwritten.notified().await;
     }
 }
 
@@ -107,7 +120,11 @@ impl Shared {
         let mut ledger = self.ledger.lock();
         let result = step(&mut ledger, Instant::now());
         let at = ledger.at();
+        let unwritten = ledger.backlog().is_some_and(|backlog| !backlog.is_empty());
         drop(ledger);
+        if unwritten {
+            self.unwritten.notify_one();
+        }
         self.news.send_if_modified(|news| {
             let newer = news.revision < at.revision;
             if newer {

@@ -22,13 +22,14 @@
 //! 3. Every wait of a stop has a deadline; the longest is the gateway's own
 //!    `drain_grace`.
 
+mod kept;
 mod records;
 mod roles;
 
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
-use discovery::{Indexer, MemoryRegistry, Service};
+use discovery::{DurableRegistry, Indexer, MemoryRegistry, Service};
 use discovery_client::{Address, Registry, RemoteRegistry, State, Subscriber};
 use federation::peers::Peers;
 use gateway::Gateway;
@@ -64,6 +65,8 @@ enum Source {
     /// The registry is a role of this process.
     Here {
         memory: MemoryRegistry,
+        /// Writes the registry down, if it is to be kept.
+        durable: Option<Box<DurableRegistry>>,
         registry: Arc<dyn Registry>,
         indexer: Indexer,
         service: Service,
@@ -223,7 +226,7 @@ impl Process {
 impl Source {
     async fn bind(config: &Config) -> anyhow::Result<Self> {
         if config.plays(Role::Registry) {
-            let memory = MemoryRegistry::new(&config.registry);
+            let (memory, durable) = kept::registry(config).await?;
             let registry: Arc<dyn Registry> = Arc::new(memory.clone());
             let service = Service::bind(&config.registry, registry.clone())
                 .await
@@ -233,6 +236,7 @@ impl Source {
             let indexer = Indexer::new(registry.clone());
             return Ok(Self::Here {
                 memory,
+                durable: durable.map(Box::new),
                 registry,
                 indexer,
                 service,
@@ -263,11 +267,19 @@ impl Source {
         match self {
             Self::Here {
                 memory,
+                durable,
                 registry,
                 indexer,
                 service,
                 peers,
             } => {
+                if let Some(durable) = durable {
+                    let stop = stopped();
+                    roles.start(
+                        "registry records",
+                        async move { Ok(durable.run(stop).await?) },
+                    );
+                }
                 let (zero, one, two, three) = (stopped(), stopped(), stopped(), stopped());
                 roles.start("registry clock", async move {
                     memory.beat(zero).await;

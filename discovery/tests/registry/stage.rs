@@ -2,12 +2,14 @@
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
-use discovery::{Config, MemoryRegistry, Service};
+use discovery::{Config, DurableRegistry, MemoryRegistry, Service};
 use discovery_client::{
     Address, Application, Endpoint, EndpointId, Event, Key, Kind, Life, Registry, RemoteRegistry,
     Site, State, Watch,
 };
 use futures_util::{FutureExt as _, StreamExt as _};
+use gcs_sql::Settings;
+use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -93,12 +95,15 @@ pub(crate) enum Way {
     Memory,
     /// Over gRPC on loopback.
     Wire,
+    /// By a call, and written down in SQLite.
+    Durable,
 }
 
 /// A fresh registry, reached one way or the other.
 pub(crate) struct Stage {
     pub(crate) registry: Arc<dyn Registry>,
     _served: Option<Served>,
+    _kept: Option<(JoinSet<Result<(), discovery::Error>>, TempDir)>,
     _frozen: Frozen,
 }
 
@@ -106,19 +111,40 @@ impl Stage {
     pub(crate) async fn new(way: Way, config: &Config) -> Self {
         let frozen = Frozen::new();
         let memory: Arc<dyn Registry> = Arc::new(MemoryRegistry::new(config));
-        let (registry, served) = match way {
-            Way::Memory => (memory, None),
-            Way::Wire => {
-                let served = Served::new(config, memory).await;
-                (served.remote(), Some(served))
+        let (mut served, mut kept) = (None, None);
+        let registry = match way {
+            Way::Memory => memory,
+            Way::Wire => served.insert(Served::new(config, memory).await).remote(),
+            Way::Durable => {
+                let folder = tempfile::tempdir().unwrap();
+                let durable = durable(&sqlite(&folder), config).await;
+                let registry = Arc::new(durable.registry());
+                let mut tasks = JoinSet::new();
+                tasks.spawn(durable.run(CancellationToken::new()));
+                kept = Some((tasks, folder));
+                registry
             }
         };
         Self {
             registry,
             _served: served,
+            _kept: kept,
             _frozen: frozen,
         }
     }
+}
+
+/// A database in `folder`.
+pub(crate) fn sqlite(folder: &TempDir) -> Settings {
+    Settings::new(format!("sqlite://{}/registry.db", folder.path().display()))
+}
+
+/// The registry of `east` in that database.
+pub(crate) async fn durable(settings: &Settings, config: &Config) -> DurableRegistry {
+    let site = Site::new("east").unwrap();
+    soon(DurableRegistry::open(settings, &site, "a test", config))
+        .await
+        .unwrap()
 }
 
 /// A registry on a port of its own.

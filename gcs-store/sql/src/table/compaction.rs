@@ -125,7 +125,7 @@ impl Tables {
                 ticks.tick().await;
                 sweeps = sweeps.wrapping_add(1);
                 let mut done = self.expire().await.map(|_| ());
-                if done.is_ok() && sweeps % COMPACT_EVERY == 0 {
+                if done.is_ok() && sweeps.is_multiple_of(COMPACT_EVERY) {
                     done = self.compact_by(self.settings().keep).await.map(|_| ());
                 }
                 if let Err(error) = done {

@@ -228,6 +228,16 @@ fn plan(args: &Args) -> anyhow::Result<Plan> {
     Ok(plan)
 }
 
+/// Makes sure that there is no such file.
+fn gone(path: PathBuf) -> anyhow::Result<PathBuf> {
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", path.display()))
+        }
+        _ => Ok(path),
+    }
+}
+
 /// Writes a site's configuration and says how to start its processes.
 fn prepare(
     args: &Args,
@@ -242,7 +252,13 @@ fn prepare(
         Ok(path)
     };
     let (config, access) = (file(".yaml"), fresh(file("-access.jsonl"))?);
-    fs::write(&config, plan.config(site, &access.to_string_lossy()))
+    // A restart within this demonstration knows its records again; a new
+    // demonstration has other processes.
+    let database = gone(file("-registry.db"))?;
+    gone(file("-registry.db-wal"))?;
+    gone(file("-registry.db-shm"))?;
+    let text = plan.config(site, &access.to_string_lossy(), &database.to_string_lossy());
+    fs::write(&config, text)
         .with_context(|| format!("cannot write {}", config.display()))?;
     let gateway = Recipe {
         name: "gateway".to_owned(),

@@ -67,6 +67,18 @@ fn site(name: &str) -> Site {
     Site::new(name).expect("the built-in names are names")
 }
 
+/// The URL of a SQLite file.
+fn sqlite(path: &str) -> String {
+    let mut url = "sqlite://".to_owned();
+    for c in path.chars() {
+        match c {
+            '%' | '?' | '#' => url.push_str(&format!("%{:02X}", u32::from(c))),
+            _ => url.push(c),
+        }
+    }
+    url
+}
+
 /// How many ports a demonstration of this size takes.
 pub fn ports_needed(sites: u8, replicas: u8) -> usize {
     4 + usize::from(sites) * (3 + usize::from(replicas))
@@ -149,8 +161,9 @@ impl Plan {
         uses
     }
 
-    /// The configuration file of one site's gateway and registry.
-    pub fn config(&self, site: &SitePlan, access_log: &str) -> String {
+    /// The configuration file of one site's gateway and registry, which keeps
+    /// its records in the SQLite file `database`.
+    pub fn config(&self, site: &SitePlan, access_log: &str, database: &str) -> String {
         let SitePlan {
             name,
             gateway,
@@ -171,6 +184,9 @@ gateway:
     file: {}
 registry:
   listen: 127.0.0.1:{registry}
+  durable: true
+store:
+  database: {}
 admin:
   listen: 127.0.0.1:{admin}
 drain:
@@ -178,7 +194,8 @@ drain:
 log:
   format: json
 ",
-            serde_json::Value::from(access_log)
+            serde_json::Value::from(access_log),
+            serde_json::Value::from(sqlite(database)),
         );
         // The front is an edge: it knows the sites, and no site needs it.
         let peers: Vec<_> = self
@@ -244,7 +261,7 @@ mod tests {
     #[test]
     fn each_site_follows_the_others_and_the_front_follows_all() {
         let plan = Plan::at(7700, 2, 1).unwrap();
-        let config = |nth: usize| plan.config(&plan.sites[nth], "/tmp/a.jsonl");
+        let config = |nth: usize| plan.config(&plan.sites[nth], "/tmp/a.jsonl", "/tmp/50%/a.db");
         assert!(
             config(0).contains(
                 "site: east\n      registry: [\"http://127.0.0.1:7722\"]\n    - site: west"
@@ -256,5 +273,6 @@ mod tests {
             )
         );
         assert!(!config(1).contains("- site: front"));
+        assert!(config(1).contains("  database: \"sqlite:///tmp/50%25/a.db\"\n"));
     }
 }

@@ -95,6 +95,8 @@ pub(crate) struct Shared {
     pub(super) tasks: TaskTracker,
     /// Those that stand still.
     pub(super) still: RefCell<Vec<Connection>>,
+    /// What a predecessor left, if there was one.
+    pub(super) inherited: Cell<Option<Inherited>>,
 }
 
 /// A connection's place among those there may be.
@@ -123,6 +125,20 @@ pub struct Report {
     pub waiting_commands: usize,
     /// The last slow commands, the oldest first.
     pub slow: Vec<Slow>,
+    /// What a predecessor left, if there was one.
+    pub inherited: Option<Inherited>,
+}
+
+/// What a process that took over was given.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Inherited {
+    /// Connections, relayed ones among them.
+    pub connections: usize,
+    /// TLS connections whose bytes the predecessor passes on.
+    pub relayed: usize,
+    /// Milliseconds from the moment the predecessor was asked to stand still
+    /// until all connections were served here.
+    pub silent_ms: u64,
 }
 
 impl Shared {
@@ -150,6 +166,7 @@ impl Shared {
             open: Cell::new(0),
             tasks: TaskTracker::new(),
             still: RefCell::default(),
+            inherited: Cell::default(),
         })
     }
 
@@ -178,6 +195,12 @@ impl Shared {
         self.open.set(self.open.get() + 1);
         self.metrics.connection(true);
         Place(self.clone())
+    }
+
+    /// Whether `identity` must log in before anything else.
+    pub(super) fn requires_login(&self, identity: &Identity) -> bool {
+        let standby = matches!(self.engine.standing(), Standing::Standby { .. });
+        self.guard.requires_login(identity, standby)
     }
 
     /// Whether `identity` may touch the table `key`.
@@ -209,6 +232,7 @@ impl Shared {
             waiting_bytes: self.budget.used(),
             waiting_commands: self.engine.waiting(),
             slow: self.slow.borrow().all(),
+            inherited: self.inherited.get(),
         }
     }
 }

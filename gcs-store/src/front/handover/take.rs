@@ -7,6 +7,7 @@ use std::{
     os::unix::net::UnixStream as StdUnixStream,
     path::{Path, PathBuf},
     rc::Rc,
+    time::Instant,
 };
 
 use bytes::{Bytes, BytesMut};
@@ -20,7 +21,11 @@ use super::{
 };
 use crate::{
     front::{
-        connection::Connection, outbox::Outbox, reading::Reading, shared::Shared, socket::Socket,
+        connection::Connection,
+        outbox::Outbox,
+        reading::Reading,
+        shared::{Inherited, Shared},
+        socket::Socket,
     },
     gcs::engine::EngineState,
 };
@@ -32,10 +37,13 @@ pub(crate) struct Offer {
     path: PathBuf,
     listener: OwnedFd,
     connections: Vec<(Moving, Bytes, OwnedFd)>,
+    /// When it was asked to stand still.
+    asked: Instant,
 }
 
 /// Everything a predecessor had.
 pub(crate) struct Inheritance {
+    asked: Instant,
     connections: Vec<(Moving, Bytes, OwnedFd)>,
 }
 
@@ -63,6 +71,7 @@ impl Offer {
             versions: VERSIONS.to_vec(),
             pid: std::process::id(),
         };
+        let asked = Instant::now();
         channel.send(&hello, &[], &[]).await.map_err(broken)?;
         let mut listener = None;
         let mut connections = Vec::new();
@@ -97,6 +106,7 @@ impl Offer {
             path: path.to_owned(),
             listener,
             connections,
+            asked,
         };
         let Some(Says::Retired { engine }) = offer.converse(&Asks::Taken).await? else {
             return Ok(Some((offer, EngineState::default())));
@@ -131,6 +141,7 @@ impl Offer {
         crash::point("handover-ready");
         self.converse(&Asks::Ready).await?;
         Ok(Inheritance {
+            asked: self.asked,
             connections: self.connections,
         })
     }
@@ -174,12 +185,21 @@ impl Offer {
 impl Inheritance {
     /// Serves the connections.
     pub(in crate::front) fn serve(self, shared: &Rc<Shared>) {
+        let relayed = self.connections.iter().filter(|it| it.0.relayed).count();
+        let connections = self.connections.len();
         for (moving, body, descriptor) in self.connections {
             match restore(moving, body, descriptor, shared) {
                 Ok(connection) => shared.serve(connection),
                 Err(error) => tracing::error!(%error, "a connection was lost"),
             }
         }
+        let silent_ms = u64::try_from(self.asked.elapsed().as_millis()).unwrap_or(u64::MAX);
+        tracing::info!(connections, relayed, silent_ms, "took over the connections");
+        shared.inherited.set(Some(Inherited {
+            connections,
+            relayed,
+            silent_ms,
+        }));
     }
 }
 

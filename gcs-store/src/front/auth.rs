@@ -58,6 +58,9 @@ const FORGIVEN: Duration = Duration::from_secs(60);
 pub(crate) enum Identity {
     /// Nothing yet.
     Nobody,
+    /// One who gave a password to a standby, which cannot check it: a standby
+    /// does not know the catalog, and only sends its clients on.
+    Unchecked,
     /// One who knows the store's password.
     Shared,
     /// A head of one namespace.
@@ -137,9 +140,14 @@ impl Guard {
         Identity::Nobody
     }
 
-    /// Whether one must log in before anything else.
-    pub(crate) fn requires_login(&self, identity: &Identity) -> bool {
-        self.password.is_some() && *identity == Identity::Nobody
+    /// Whether one must log in before anything else; at a standby, giving any
+    /// password is enough to be sent on.
+    pub(crate) fn requires_login(&self, identity: &Identity, standby: bool) -> bool {
+        match identity {
+            Identity::Nobody => self.password.is_some(),
+            Identity::Unchecked => self.password.is_some() && !standby,
+            Identity::Shared | Identity::Bound(_) => false,
+        }
     }
 
     /// Whether `identity` may touch a namespace that has (`own`) or has not
@@ -154,7 +162,9 @@ impl Guard {
         own: bool,
     ) -> Result<(), Reply> {
         match identity {
-            Identity::Nobody if own || self.password.is_some() => Err(required()),
+            Identity::Nobody | Identity::Unchecked if own || self.password.is_some() => {
+                Err(required())
+            }
             Identity::Shared if own => Err(forbidden()),
             Identity::Bound(bound) if bound != namespace => Err(forbidden()),
             _ => Ok(()),
@@ -366,7 +376,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_store_s_password_opens_what_has_none_of_its_own() {
         let guard = Guard::new(Some("secret")).unwrap();
-        assert!(guard.requires_login(&Identity::Nobody));
+        assert!(guard.requires_login(&Identity::Nobody, false));
         assert_eq!(login(&guard, None, "secret").await, Ok(Login::shared()));
         assert_eq!(
             login(&guard, Some("default"), "secret").await,
@@ -408,10 +418,22 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_open_store_takes_epochs_and_says_that_it_has_no_password() {
         let guard = Guard::new(None).unwrap();
-        assert!(!guard.requires_login(&guard.stranger()));
+        assert!(!guard.requires_login(&guard.stranger(), false));
         assert_eq!(login(&guard, Some("a/2"), "any").await, bound("a", Some(2)));
         let refused = login(&guard, None, "any").await.unwrap_err();
         assert!(refused.starts_with("ERR AUTH <password> called without any password"));
+    }
+
+    #[test]
+    fn what_a_standby_did_not_check_opens_nothing() {
+        let guard = Guard::new(Some("secret")).unwrap();
+        assert!(!guard.requires_login(&Identity::Unchecked, true));
+        assert!(guard.requires_login(&Identity::Unchecked, false));
+        let open = Guard::new(None).unwrap();
+        assert!(
+            open.admit(&Identity::Unchecked, &name("own"), true)
+                .is_err()
+        );
     }
 
     #[test]

@@ -13,6 +13,7 @@
 pub(crate) mod auth;
 mod connection;
 pub(crate) mod handover;
+mod keeper;
 mod listener;
 mod outbox;
 mod queue;
@@ -34,7 +35,6 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::shared::Passwords;
 use self::{
     auth::Guard,
     handover::{Control, Inheritance, Keeper, Offer, Outcome},
@@ -42,6 +42,7 @@ use self::{
     tls::Certificates,
 };
 pub use self::{handover::HandoverError, shared::Report, slow::Slow, tls::TlsError};
+pub(crate) use self::{keeper::EngineKeeper, shared::Passwords};
 use crate::{Config, gcs::session::Engine, metrics::Metrics};
 
 /// How long connections have to be answered when the process stops.

@@ -52,7 +52,7 @@ impl Reading {
     /// Of a client that is known as `identity`, with what came of it before.
     pub(super) fn new(front: &Rc<Shared>, identity: Identity, buffer: BytesMut) -> Self {
         let mut parser = Parser::new(Limits::default());
-        if front.guard.requires_login(&identity) {
+        if front.requires_login(&identity) {
             parser.set_limits(Limits::UNAUTHENTICATED);
         }
         Self {
@@ -193,7 +193,7 @@ impl<'a> Reader<'a> {
             None => self.unknown(words),
         }
         let logs_in = matches!(action, Action::Login { .. } | Action::Quit);
-        if !logs_in && self.front.guard.requires_login(&reading.identity) {
+        if !logs_in && self.front.requires_login(&reading.identity) {
             self.say(verb, auth::required());
             return None;
         }
@@ -213,6 +213,7 @@ impl<'a> Reader<'a> {
                 return Some(End::Quit);
             }
             Action::Run(command) => {
+                self.front.engine.settled().await;
                 if let Err(reply) = self.admit(&reading.identity, &command) {
                     self.say(verb, reply);
                     return None;
@@ -234,6 +235,7 @@ impl<'a> Reader<'a> {
                 });
             }
             Action::RunAll(commands) => {
+                self.front.engine.settled().await;
                 let first = commands.first()?;
                 if let Err(reply) = self.admit(&reading.identity, first) {
                     self.say(verb, reply);
@@ -317,6 +319,12 @@ impl<'a> Reader<'a> {
 
     async fn login(&self, reading: &mut Reading, user: Option<&[u8]>, password: &[u8]) {
         let peer = self.session.peer();
+        // Who has a password of its own is known only then.
+        if let Standing::Standby { .. } = self.front.engine.settled().await {
+            reading.identity = Identity::Unchecked;
+            self.say(Some(Verb::Auth), Reply::OK);
+            return;
+        }
         let passwords = &self.front.passwords;
         let checked = self
             .front
@@ -337,13 +345,7 @@ impl<'a> Reader<'a> {
         reading.identity = login.identity;
         reading.parser.set_limits(Limits::default());
         let user = user.and_then(|user| std::str::from_utf8(user).ok());
-        // A standby judges no epochs: its clients are about to be sent on.
-        let standby = match login.epoch {
-            None => false,
-            Some(_) => matches!(self.front.engine.settled().await, Standing::Standby { .. }),
-        };
-        let declared = login.namespace.zip(login.epoch).filter(|_| !standby);
-        let pending = self.session.login(user, declared);
+        let pending = self.session.login(user, login.namespace.zip(login.epoch));
         self.queue.push(Waiting {
             answer: Answer::One(pending),
             verb: Some(Verb::Auth),

@@ -81,7 +81,7 @@ pub(crate) fn start(
     (engine, task)
 }
 
-async fn run(
+pub(crate) async fn run(
     engine: Engine,
     settings: Rc<Settings>,
     inherited: EngineState,

@@ -114,7 +114,7 @@ pub(super) enum Work {
 }
 
 impl Engine {
-    pub(super) fn new(database: Database) -> Self {
+    pub(crate) fn new(database: Database) -> Self {
         Self {
             shared: Rc::new(Shared {
                 queue: RefCell::default(),

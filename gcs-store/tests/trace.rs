@@ -1,0 +1,95 @@
+//! What a real Ray head said to Redis, said again: the answers must be those
+//! that Redis gave.
+
+mod replay;
+
+use anyhow::{Context, Result};
+use harness::redis::Redis;
+use replay::{Command, Mode, compare, recorded, replay as run};
+use resp::{Client, Target};
+
+/// All of the recording but the logins, which need users.
+const PARTS: [&str; 4] = ["drill", "coverage", "cleanup", "cleanup_unlink"];
+
+async fn redis() -> (tempfile::TempDir, Redis, Target) {
+    let folder = tempfile::tempdir().unwrap();
+    let redis = Redis::start(folder.path(), &[]).await.unwrap();
+    let target = Target::new(redis.address().to_string());
+    (folder, redis, target)
+}
+
+async fn tell(target: &Target, command: &[&str]) {
+    let mut client = Client::connect(target).await.unwrap();
+    let reply = client.call(command).await.unwrap();
+    assert_eq!(reply.as_error(), None, "{command:?}");
+}
+
+/// Compares what `target` says with what Redis said when it was recorded.
+async fn check(target: &Target, commands: &[Command], mode: Mode) -> Result<()> {
+    let seen = run(target, commands, mode).await?;
+    for command in commands {
+        let seen = seen.get(&command.seq).context("a command was left out")?;
+        command.agrees(seen).with_context(|| {
+            let (seq, verb) = (command.seq, command.verb());
+            format!(
+                "command {seq}, {verb}, {mode:?}: {:.300}",
+                format!("{seen:?}")
+            )
+        })?;
+    }
+    Ok(())
+}
+
+/// The recording is whole enough to be replayed, and Redis still answers so.
+#[tokio::test]
+async fn redis_gives_the_recorded_replies() {
+    let (_folder, _redis, target) = redis().await;
+    let commands = recorded(&PARTS).unwrap();
+    for mode in [Mode::AsRecorded, Mode::OnePipeline] {
+        tell(&target, &["FLUSHALL"]).await;
+        check(&target, &commands, mode).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn redis_answers_logins_as_recorded() {
+    let (_folder, _redis, target) = redis().await;
+    tell(
+        &target,
+        &[
+            "ACL",
+            "SETUSER",
+            "rayuser",
+            "on",
+            ">s3cret pass",
+            "~*",
+            "+@all",
+        ],
+    )
+    .await;
+    tell(&target, &["CONFIG", "SET", "requirepass", "adminpw"]).await;
+
+    check(&target, &recorded(&["auth"]).unwrap(), Mode::AsRecorded)
+        .await
+        .unwrap();
+}
+
+/// Two servers are compared byte for byte, and one field more is seen.
+#[tokio::test]
+async fn a_difference_between_two_servers_is_seen() {
+    let (_folder, _redis, one) = redis().await;
+    let (_other_folder, _other_redis, other) = redis().await;
+    let commands = recorded(&["coverage"]).unwrap();
+    compare(&one, &other, &commands, Mode::AsRecorded)
+        .await
+        .unwrap();
+
+    tell(
+        &one,
+        &["HSET", "RAYexpA@KV", "@namespace_cov:many:more", ""],
+    )
+    .await;
+
+    let seen = compare(&one, &other, &commands, Mode::OnePipeline).await;
+    assert!(seen.unwrap_err().to_string().contains("HS"));
+}

@@ -5,6 +5,7 @@ pub mod copies;
 mod error;
 mod front;
 mod gcs;
+mod incarnations;
 pub mod metrics;
 pub mod namespace;
 pub mod overview;
@@ -22,3 +23,4 @@ pub use gcs::{
     session::Standing,
     status::{Loaded, Status},
 };
+pub use incarnations::incarnations;

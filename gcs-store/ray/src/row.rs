@@ -45,8 +45,8 @@ pub enum Unreadable {
         /// The id in the message.
         said: Id,
     },
-    /// The value was not fetched.
-    #[error("the value was not fetched")]
+    /// The value is lost, or was not asked for.
+    #[error("the value is not there")]
     Absent,
 }
 

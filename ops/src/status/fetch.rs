@@ -7,6 +7,7 @@ use bytes::Bytes;
 use discovery_client::Address;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use super::report::Report;
@@ -22,15 +23,23 @@ const MAX_ANSWER: usize = 64 * 1024 * 1024;
 /// # Errors
 /// If it does not answer in time, or with anything but a report.
 pub async fn report(admin: &Address) -> anyhow::Result<Report> {
-    timeout(DEADLINE, ask(admin))
+    json(admin, "/admin/v1/status").await
+}
+
+/// What an admin listener has at `path`.
+///
+/// # Errors
+/// If it does not answer in time, or with anything else.
+pub async fn json<T: DeserializeOwned>(admin: &Address, path: &str) -> anyhow::Result<T> {
+    timeout(DEADLINE, ask(admin, path))
         .await
         .with_context(|| format!("no answer within {DEADLINE:?}"))?
 }
 
-async fn ask(admin: &Address) -> anyhow::Result<Report> {
+async fn ask<T: DeserializeOwned>(admin: &Address, path: &str) -> anyhow::Result<T> {
     let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
     let answer = client
-        .get(format!("{admin}/admin/v1/status").parse()?)
+        .get(format!("{admin}{path}").parse()?)
         .await
         .map_err(cause)?;
     let status = answer.status();

@@ -4,7 +4,7 @@
 //! A process that does not answer is a line too: what cannot be seen is part of
 //! the picture.
 
-mod fetch;
+pub mod fetch;
 pub mod report;
 mod table;
 

@@ -30,6 +30,38 @@ pub struct Args {
     pub database_password_file: Option<PathBuf>,
 }
 
+/// The same, where a command can do without.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Optional {
+    /// Asks this database as well: sqlite:///path/of/file,
+    /// postgres://user@host/name or mysql://user@host/name, without a password.
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "TRADEWIND_DATABASE",
+        hide_env_values = true
+    )]
+    database: Option<String>,
+    /// A file that holds the password for the database.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "TRADEWIND_DATABASE_PASSWORD_FILE",
+        hide_env_values = true
+    )]
+    database_password_file: Option<PathBuf>,
+}
+
+impl Optional {
+    /// The database, if one is named.
+    pub fn given(self) -> Option<Args> {
+        Some(Args {
+            database: self.database?,
+            database_password_file: self.database_password_file,
+        })
+    }
+}
+
 impl Args {
     /// What the SQL layer wants to know.
     ///

@@ -1,4 +1,8 @@
-//! How this process would be started again, to take its own place.
+//! Starts a process that takes this one's place.
+//!
+//! `tradewind store handover` asks for it by a signal ([`ASK`]), and this process
+//! starts its successor itself: so the successor has its user, its environment,
+//! its output and its place under systemd, whoever asked.
 //!
 //! The program is looked up as it was when this process was started, not as
 //! `/proc/self/exe` has it: that one is the old file, also after a new one was
@@ -8,14 +12,64 @@
 use std::{
     env,
     ffi::{OsStr, OsString},
+    io,
     path::{Path, PathBuf},
 };
+
+use rustix::process::Signal;
+use tokio::{
+    process::Command,
+    signal::unix::{SignalKind, signal},
+};
+use tokio_util::sync::CancellationToken;
+
+/// The signal that asks for a successor.
+pub const ASK: Signal = Signal::USR2;
 
 /// What asks a store to take the place of the one that runs.
 pub const TAKE_OVER: &str = "--take-over";
 
+/// Starts a successor each time it is asked for one, until `stop` fires. One
+/// that ends before it has taken this process's place is reported, and this
+/// process serves on.
+///
+/// # Errors
+/// If the signal cannot be listened for.
+pub async fn on_demand(socket: Option<PathBuf>, stop: CancellationToken) -> io::Result<()> {
+    let mut asked = signal(SignalKind::user_defined2())?;
+    let command = command();
+    while stop
+        .run_until_cancelled(asked.recv())
+        .await
+        .flatten()
+        .is_some()
+    {
+        let (Some(_), [program, arguments @ ..]) = (&socket, &*command) else {
+            tracing::error!("asked for a successor, but there is no handover socket");
+            continue;
+        };
+        let mut successor = match Command::new(program).args(arguments).spawn() {
+            Ok(successor) => successor,
+            Err(error) => {
+                let program = program.to_string_lossy();
+                tracing::error!(%error, %program, "a successor cannot be started");
+                continue;
+            }
+        };
+        tracing::info!(successor.pid = successor.id(), "started a successor");
+        match stop.run_until_cancelled(successor.wait()).await {
+            Some(Ok(status)) => {
+                tracing::error!(%status, "the successor ended, this process serves on");
+            }
+            Some(Err(error)) => tracing::error!(%error, "what became of the successor is unknown"),
+            None => {}
+        }
+    }
+    Ok(())
+}
+
 /// The program and its arguments; empty if it cannot be known.
-pub fn command() -> Vec<OsString> {
+fn command() -> Vec<OsString> {
     of(env::args_os().collect(), env::current_dir().ok(), || {
         env::current_exe().ok()
     })
@@ -72,7 +126,10 @@ mod tests {
     #[test]
     fn the_program_is_found_as_it_was() {
         assert_eq!(command("tradewind store serve")[0], "tradewind");
-        assert_eq!(command("bin/tradewind store serve")[0], "/srv/bin/tradewind");
+        assert_eq!(
+            command("bin/tradewind store serve")[0],
+            "/srv/bin/tradewind"
+        );
         assert_eq!(command("/a/tradewind store serve")[0], "/a/tradewind");
         let nameless = of(vec![OsString::new()], None, || Some("/b/tradewind".into()));
         assert_eq!(nameless[0], "/b/tradewind");

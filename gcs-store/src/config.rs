@@ -4,7 +4,6 @@
 //! text of one, so that a configuration can be printed.
 
 use std::{
-    ffi::OsString,
     net::{Ipv4Addr, SocketAddr},
     num::{NonZeroU32, NonZeroUsize},
     path::PathBuf,
@@ -84,10 +83,6 @@ pub struct Config {
     /// line only.
     #[serde(skip)]
     pub take_over: bool,
-    /// The program that starts a successor and its arguments. For the command
-    /// line only; empty: there can be none.
-    #[serde(skip)]
-    pub successor: Vec<OsString>,
 }
 
 /// `store.tls`.
@@ -139,7 +134,6 @@ impl Default for Config {
             blob_grace: Duration::from_secs(3600),
             image_limit: ByteSize::gib(4),
             take_over: false,
-            successor: Vec::new(),
         }
     }
 }

@@ -12,15 +12,15 @@ use resp::{Client, Target};
 const PARTS: [&str; 4] = ["drill", "coverage", "cleanup", "cleanup_unlink"];
 
 async fn redis() -> (tempfile::TempDir, Redis, Target) {
-    let folder = tempfile::tempdir().unwrap();
-    let redis = Redis::start(folder.path(), &[]).await.unwrap();
+    let folder = tempfile::tempdir().expect("a folder");
+    let redis = Redis::start(folder.path(), &[]).await.expect("a Redis");
     let target = Target::new(redis.address().to_string());
     (folder, redis, target)
 }
 
 async fn tell(target: &Target, command: &[&str]) {
-    let mut client = Client::connect(target).await.unwrap();
-    let reply = client.call(command).await.unwrap();
+    let mut client = Client::connect(target).await.expect("a connection");
+    let reply = client.call(command).await.expect("an answer");
     assert_eq!(reply.as_error(), None, "{command:?}");
 }
 

@@ -19,26 +19,26 @@ fn folder() -> tempfile::TempDir {
     tempfile::Builder::new()
         .permissions(open)
         .tempdir()
-        .unwrap()
+        .expect("a folder")
 }
 
 /// Writes a certificate for `localhost` and its key.
 fn certificate(folder: &Path) -> CertificateDer<'static> {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    std::fs::write(folder.join("cert.pem"), made.cert.pem()).unwrap();
-    std::fs::write(folder.join("key.pem"), made.signing_key.serialize_pem()).unwrap();
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a valid name");
+    std::fs::write(folder.join("cert.pem"), made.cert.pem()).expect("written");
+    std::fs::write(folder.join("key.pem"), made.signing_key.serialize_pem()).expect("written");
     made.cert.der().clone()
 }
 
 fn trusting(certificate: Option<CertificateDer<'static>>) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     if let Some(certificate) = certificate {
-        roots.add(certificate).unwrap();
+        roots.add(certificate).expect("made as one");
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .unwrap()
+        .expect("the provider knows them")
         .with_root_certificates(roots)
         .with_no_client_auth();
     Arc::new(config)

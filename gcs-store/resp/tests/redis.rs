@@ -18,14 +18,14 @@ use tokio::time::timeout;
 const LIMIT: Duration = Duration::from_secs(20);
 
 async fn redis() -> (tempfile::TempDir, Redis) {
-    let folder = tempfile::tempdir().unwrap();
-    let redis = Redis::start(folder.path(), &[]).await.unwrap();
+    let folder = tempfile::tempdir().expect("a folder");
+    let redis = Redis::start(folder.path(), &[]).await.expect("a Redis");
     (folder, redis)
 }
 
 /// All that Redis says to `stream` until it, or we, have no more to say.
 async fn said_by_redis(address: SocketAddr, stream: &[u8]) -> Bytes {
-    let mut connection = TcpStream::connect(address).await.unwrap();
+    let mut connection = TcpStream::connect(address).await.expect("a connection");
     let (mut read, mut write) = connection.split();
     let talk = async {
         let writing = async {

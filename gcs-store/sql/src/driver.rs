@@ -7,10 +7,10 @@ use bytes::Bytes;
 use sqlx::{
     AssertSqlSafe, Column as _, Connection as _, Database, Decode, Encode, Executor as _,
     MySqlConnection, PgConnection, Row as _, SqliteConnection, Type, TypeInfo as _, ValueRef as _,
-    mysql::{MySql, MySqlArguments, MySqlRow},
+    mysql::{MySql, MySqlArguments, MySqlRow, MySqlTypeInfo},
     postgres::{PgArguments, PgRow, PgTypeInfo, Postgres, types::Oid},
     query::Query,
-    sqlite::{Sqlite, SqliteArguments, SqliteRow},
+    sqlite::{Sqlite, SqliteArguments, SqliteRow, SqliteTypeInfo},
 };
 use std::sync::Arc;
 
@@ -174,7 +174,7 @@ macro_rules! to_row {
                     let decoded = if raw.is_null() {
                         Ok(Value::Null)
                     } else {
-                        let kind = $kind(raw.type_info().name());
+                        let kind = $kind(&raw.type_info());
                         decode::<$database>(kind, raw)
                     };
                     values.push(decoded.map_err(|source| sqlx::Error::ColumnDecode {
@@ -201,8 +201,8 @@ enum Kind {
     Other,
 }
 
-fn sqlite_kind(name: &str) -> Kind {
-    match name {
+fn sqlite_kind(info: &SqliteTypeInfo) -> Kind {
+    match info.name() {
         "INTEGER" => Kind::Int,
         "BOOLEAN" => Kind::Bool,
         "TEXT" => Kind::Text,
@@ -211,8 +211,8 @@ fn sqlite_kind(name: &str) -> Kind {
     }
 }
 
-fn postgres_kind(name: &str) -> Kind {
-    match name {
+fn postgres_kind(info: &PgTypeInfo) -> Kind {
+    match info.name() {
         "INT8" | "INT4" | "INT2" => Kind::Int,
         "BOOL" => Kind::Bool,
         "TEXT" | "VARCHAR" | "CHAR" | "NAME" | "UNKNOWN" => Kind::Text,
@@ -221,11 +221,12 @@ fn postgres_kind(name: &str) -> Kind {
     }
 }
 
-fn mysql_kind(name: &str) -> Kind {
-    match name {
+fn mysql_kind(info: &MySqlTypeInfo) -> Kind {
+    match info.name() {
         "BOOLEAN" | "TINYINT" | "SMALLINT" | "MEDIUMINT" | "INT" | "BIGINT" => Kind::Int,
-        "CHAR" | "VARCHAR" | "TINYTEXT" | "TEXT" | "MEDIUMTEXT" | "LONGTEXT" => Kind::Text,
-        "BINARY" | "VARBINARY" | "TINYBLOB" | "BLOB" | "MEDIUMBLOB" | "LONGBLOB" => Kind::Bytes,
+        // The name calls text bytes if its collation is binary, as ours is.
+        _ if <str as Type<MySql>>::compatible(info) => Kind::Text,
+        _ if <[u8] as Type<MySql>>::compatible(info) => Kind::Bytes,
         _ => Kind::Other,
     }
 }

@@ -67,7 +67,7 @@ impl Postgres {
         arguments.extend(["-k".into(), home.display().to_string()]);
         arguments.extend(["-c".into(), "shared_buffers=32MB".into()]);
         if !setup.durable {
-            arguments.extend(["-F".into(), "-c".into(), "synchronous_commit=off".into()]);
+            arguments.push("-F".into());
         }
         arguments.extend(setup.arguments);
         let server = Server::start("postgres", &home, account, program("postgres")?, arguments)?;

@@ -24,7 +24,7 @@ const DEATH: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, Default)]
 pub struct Setup {
     /// Whether what is committed survives the loss of power. Costs a sync of
-    /// the disk per commit; tests that kill processes only do not need it.
+    /// the disk per commit. Killed processes lose nothing either way.
     pub durable: bool,
     /// Arguments added to the command line.
     pub arguments: Vec<String>,

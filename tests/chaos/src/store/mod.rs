@@ -5,8 +5,11 @@
 //! the model is a dozen lines.
 
 pub mod clients;
+pub mod crash;
+pub mod databases;
 pub mod history;
 pub mod linear;
 pub mod process;
+pub mod scene;
 pub mod trial;
 pub mod wire;

@@ -88,11 +88,17 @@ impl Serve {
     /// If the binary has not been built.
     pub fn start(&self) -> Result<Store> {
         let mut command = self.command("serve")?;
-        command.args(["--listen", &self.address().to_string()]);
+        command.args(["--listen", &self.address().to_string(), "--admin", "off"]);
+        let socket = self.folder.join(format!("{}.sock", self.port));
+        command.arg("--socket").arg(&socket);
         command.args(&self.arguments);
         let process = Process::start(&format!("store-{}", self.port), command, &self.folder)?;
-        let address = self.address();
-        Ok(Store { process, address })
+        Ok(Store {
+            process,
+            successor: None,
+            address: self.address(),
+            socket,
+        })
     }
 
     /// `tradewind store <name> --database ...` with its environment.
@@ -112,7 +118,10 @@ impl Serve {
 #[derive(Debug)]
 pub struct Store {
     process: Process,
+    /// Who serves now, if it was handed over.
+    successor: Option<Pid>,
     address: SocketAddr,
+    socket: PathBuf,
 }
 
 impl Store {
@@ -122,10 +131,40 @@ impl Store {
         self.address
     }
 
-    /// Its id.
+    /// The id of the process that serves.
     #[must_use]
     pub fn pid(&self) -> Pid {
-        self.process.pid()
+        self.successor.unwrap_or_else(|| self.process.pid())
+    }
+
+    /// `tradewind store handover`: a successor takes its place. Returns what
+    /// the command printed.
+    ///
+    /// # Errors
+    /// If the command fails, or leaves no successor.
+    pub async fn handover(&mut self) -> Result<String> {
+        let before = self.serving();
+        let mut command = tradewind()?;
+        command.args(["store", "handover", "--socket"]);
+        command.arg(&self.socket);
+        let said = tokio::task::spawn_blocking(move || command.output()).await??;
+        let text = [said.stdout, said.stderr].concat();
+        let text = String::from_utf8_lossy(&text).into_owned();
+        ensure!(said.status.success(), "the handover failed: {text}");
+        let mut new = self.serving();
+        new.retain(|pid| !before.contains(pid));
+        self.successor = Some(*new.first().context("nobody took over")?);
+        Ok(text)
+    }
+
+    /// All of this store's processes that serve, or once did and live on.
+    #[must_use]
+    pub fn serving(&self) -> Vec<Pid> {
+        let members = self.process.members();
+        let serve = members
+            .iter()
+            .filter(|one| one.title.contains(" store serve "));
+        serve.map(|one| one.pid).collect()
     }
 
     /// What it has printed, and those before it on that port.
@@ -140,7 +179,7 @@ impl Store {
     /// If it ends, or says nothing in time.
     pub async fn ready(&mut self) -> Result<Standing> {
         wait::until("the store's readiness", READY, async || {
-            self.process.check_alive()?;
+            self.check_alive()?;
             standing(self.address).await
         })
         .await
@@ -152,7 +191,7 @@ impl Store {
     /// If it ends, or does not within `within`.
     pub async fn active(&mut self, within: Duration) -> Result<()> {
         wait::until("a store that serves", within, async || {
-            self.process.check_alive()?;
+            self.check_alive()?;
             let found = standing(self.address).await?;
             ensure!(found == Standing::Active, "{found:?}");
             Ok(())
@@ -165,10 +204,14 @@ impl Store {
     /// # Errors
     /// With the end of its output.
     pub fn check_alive(&mut self) -> Result<()> {
-        self.process.check_alive()
+        match self.successor {
+            None => self.process.check_alive(),
+            Some(pid) if self.serving().contains(&pid) => Ok(()),
+            Some(_) => Err(wait::Hopeless(format!("the successor ended\n{}", self.log())).into()),
+        }
     }
 
-    /// Waits for its end.
+    /// Waits for the end of the process that was started first.
     ///
     /// # Errors
     /// If it is still running when `within` has passed.
@@ -184,7 +227,7 @@ impl Store {
         self.process.terminate(within).await
     }
 
-    /// SIGKILL.
+    /// SIGKILL, to successors too.
     pub fn kill(&mut self) {
         self.process.kill();
     }

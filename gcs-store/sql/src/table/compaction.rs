@@ -66,17 +66,21 @@ impl Tables {
         transaction.execute(sql, &[mark.0.into()]).await?;
         transaction.commit().await?;
 
-        let mut gone = 0;
+        // Each step names where it begins: past the rows that the one before
+        // deleted, which the database's index and statistics still know.
+        let (mut after, mut gone) = (0, 0);
         loop {
-            let values = [mark.0.into(), to_i64(STEP).into()];
+            let values = [after.into(), mark.0.into(), to_i64(STEP).into()];
             let step = self.database().fetch(STEP_END, &values).await?;
             let end = step.first().map(|row| row.int(0)).transpose()?;
-            let sql = "DELETE FROM table_version WHERE ended <= ?";
             let upto = end.unwrap_or(mark.0);
-            gone += self.database().execute(sql, &[upto.into()]).await?;
+            let sql = "DELETE FROM table_version WHERE ended > ? AND ended <= ?";
+            let values = [after.into(), upto.into()];
+            gone += self.database().execute(sql, &values).await?;
             if end.is_none() {
                 return Ok(gone);
             }
+            after = upto;
         }
     }
 
@@ -139,8 +143,8 @@ impl Tables {
 }
 
 /// Where a step of so many versions ends. Nothing: fewer are left.
-const STEP_END: &str =
-    "SELECT ended FROM table_version WHERE ended <= ? ORDER BY ended LIMIT 1 OFFSET ?";
+const STEP_END: &str = "SELECT ended FROM table_version WHERE ended > ? AND ended <= ? \
+     ORDER BY ended LIMIT 1 OFFSET ?";
 
 /// The first change at or after a revision, and its time.
 const AT_OR_AFTER: &str =

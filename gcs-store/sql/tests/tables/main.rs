@@ -59,6 +59,7 @@ async fn tables_on_postgres() {
     fences::a_writer_paused_before_its_check_is_refused(&stage).await;
     fences::a_writer_paused_after_its_check_cannot_commit_after_a_raise(&stage).await;
     plans::every_read_is_served_by_an_index(&stage).await;
+    plans::no_call_reads_a_whole_table(&stage).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,6 +14,7 @@ pub mod snapshot;
 
 pub use config::Config;
 pub use error::Error;
+pub use front::{HandoverError, handover::status as handover_status};
 pub use gcs::{
     blob,
     clock::now_ms,

@@ -10,7 +10,13 @@
 //!   deadlocks. Its SQL is made as strict and as standard as it gets.
 //! - SQLite writes ahead and syncs at each commit.
 
-use std::{io::ErrorKind, os::unix::fs::OpenOptionsExt, path::Path, str::FromStr, time::Duration};
+use std::{
+    io::ErrorKind,
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+    str::FromStr,
+    time::{Duration, Instant},
+};
 
 use sqlx::{
     ConnectOptions as _,
@@ -24,6 +30,9 @@ use crate::{Dialect, Error, Settings, driver::Driver, error::classify};
 
 /// A transaction in which nothing happens for so long is ended by the server.
 pub(crate) const IDLE_TRANSACTION: Duration = Duration::from_secs(60);
+
+/// Between two tries to open a file that another process opens.
+const RETRY: Duration = Duration::from_millis(5);
 
 /// Statements kept prepared on each connection.
 const PREPARED: usize = 256;
@@ -97,10 +106,15 @@ impl Connector {
                         "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,\
                          ERROR_FOR_DIVISION_BY_ZERO,ONLY_FULL_GROUP_BY,ANSI_QUOTES,\
                          PIPES_AS_CONCAT,NO_BACKSLASH_ESCAPES', \
-                         innodb_lock_wait_timeout = {}, wait_timeout = {}; \
+                         innodb_lock_wait_timeout = {}, wait_timeout = {} \
+                         /*M!, max_statement_time = {} */ \
+                         /*!80000, max_execution_time = {} */; \
                          SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
                         deadline.as_secs().max(1),
                         IDLE_TRANSACTION.as_secs(),
+                        // MariaDB's, for all statements; MySQL's, for reading.
+                        deadline.as_secs_f64(),
+                        deadline.as_millis(),
                     ),
                 })
             }
@@ -146,6 +160,20 @@ impl Connector {
         purpose: Purpose,
         deadline: Duration,
     ) -> Result<Driver, Error> {
+        let end = Instant::now() + deadline;
+        loop {
+            match self.try_connect(purpose, deadline).await {
+                // The first to open a file turns its log on, and SQLite lets
+                // nobody wait for that.
+                Err(Error::Conflict { .. }) if Instant::now() < end => {
+                    tokio::time::sleep(RETRY).await;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    async fn try_connect(&self, purpose: Purpose, deadline: Duration) -> Result<Driver, Error> {
         let connect = async {
             match self {
                 Self::Sqlite(options) => {

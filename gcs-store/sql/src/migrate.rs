@@ -222,6 +222,11 @@ impl<'d> Migrator<'d> {
             }
             // Falls with the connection. Names are of the whole server.
             Dialect::Mysql => {
+                let step = STEP.as_secs();
+                self.batch(&format!(
+                    "SET SESSION wait_timeout = {step} /*M!, max_statement_time = {step} */"
+                ))
+                .await?;
                 let lock = "SELECT GET_LOCK(LEFT(CONCAT('tradewind ', MD5(DATABASE())), 64), 5)";
                 let rows = self.fetch(lock, &[]).await?;
                 match rows

@@ -18,17 +18,15 @@
 //! 2. The job counter never goes back below a number that was handed out as far
 //!    as this database knows (`the_job_counter_never_goes_back`).
 
-use std::{ops::ControlFlow, time::Duration};
-
 use bytes::Bytes;
-use gcs_sql::{Database, Value};
+use gcs_sql::Value;
 use ray_tables::{NamespaceName, TableName};
-use tokio::time::{Instant, sleep};
 
 use super::{
     Error,
     counter::{self, Counter},
-    picture::{Difference, Fingerprint, Picture, readable},
+    picture::{Difference, Picture, readable},
+    settled::{quiet, written},
     source::fingerprint,
 };
 use crate::{
@@ -47,12 +45,6 @@ const BATCH: (usize, usize) = (256, 2 * 1024 * 1024);
 
 /// A copy that gave no sign for so long has died.
 const SILENCE_MS: i64 = 60_000;
-
-/// How long a running store may take to bring the tables up to date.
-const UNFOLDED: Duration = Duration::from_secs(10);
-
-/// Between two looks whether it has.
-const PERIOD: Duration = Duration::from_millis(100);
 
 /// How often a transaction that met another is tried again.
 const TRIES: u32 = 5;
@@ -377,69 +369,6 @@ impl Fill {
         change.commit().await?;
         Ok(())
     }
-}
-
-/// Waits until no store has anything of the namespace any more, and makes sure
-/// that it is empty.
-async fn quiet(
-    catalog: &Catalog,
-    id: NamespaceId,
-    name: &NamespaceName,
-    version: Version,
-) -> Result<(), Error> {
-    catalog.applied(version).await?;
-    let began = Instant::now();
-    while counter::unfolded(&catalog.database, id).await? {
-        if began.elapsed() > UNFOLDED {
-            return Err(Refusal::Unfolded { name: name.clone() }.into());
-        }
-        sleep(PERIOD).await;
-    }
-    // What a store kept in memory until it was folded goes now.
-    let version = catalog.change().await?.commit().await?;
-    catalog.applied(version).await?;
-    let rows = written(&catalog.database, id).await?.rows();
-    if rows > 0 {
-        let name = name.clone();
-        return Err(Refusal::NotEmpty { name, rows }.into());
-    }
-    Ok(())
-}
-
-/// Reads back what is stored, large values included.
-async fn written(database: &Database, id: NamespaceId) -> Result<Picture, Error> {
-    let mut rows = Vec::new();
-    let mut transaction = database.read().await?;
-    load::walk(&mut transaction, id, |row| {
-        let (value, blob) = match row.cell.value {
-            Stored::Inline(value) => (Fingerprint::of(&value), false),
-            ref blob @ Stored::Blob { .. } => (fingerprint(blob), true),
-        };
-        rows.push((row.table, row.field, value, blob));
-        ControlFlow::Continue(())
-    })
-    .await?;
-    transaction.rollback().await?;
-    let mut picture = Picture::default();
-    for (table, field, mut value, blob) in rows {
-        if blob {
-            let (mut hash, mut size) = (blake3::Hasher::new(), 0);
-            for nth in 0.. {
-                if size >= value.size {
-                    break;
-                }
-                let piece = blob::chunk(database, &value.blake3, nth).await?;
-                hash.update(&piece);
-                size += piece.len() as u64;
-            }
-            value = Fingerprint {
-                size,
-                blake3: *hash.finalize().as_bytes(),
-            };
-        }
-        picture.add(table, field, value);
-    }
-    Ok(picture)
 }
 
 /// Takes over what a copy that died has left.

@@ -13,6 +13,7 @@
 //! can use before all of it is there and was read again. Nothing is ever copied
 //! over rows that exist.
 
+mod address;
 mod backup;
 mod clone;
 mod counter;
@@ -27,10 +28,12 @@ pub mod picture;
 mod pieces;
 mod progress;
 pub mod remote;
+mod settled;
 mod source;
 
 use std::time::{Duration, UNIX_EPOCH};
 
+pub use address::Address;
 pub use backup::{Restored, backup, restore};
 pub use clone::{Cloned, clone, rebuild};
 pub use diff::{Side, diff};
@@ -40,7 +43,6 @@ pub use history::{Filter, Version, history};
 pub use moving::{Exported, Imported, export, import};
 pub use picture::{Change, Counts, Difference};
 pub use progress::Progress;
-pub use remote::Address;
 
 /// A moment for people, such as `2026-01-31T12:00:00.000Z`.
 #[must_use]

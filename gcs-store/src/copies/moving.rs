@@ -6,10 +6,10 @@ use ray_tables::{NamespaceName, TableName};
 use serde::Serialize;
 
 use super::{
-    Error, Progress,
+    Address, Error, Progress,
     fill::Fill,
     picture::{Difference, Fingerprint, Picture},
-    remote::{Address, Remote, is_full},
+    remote::{Remote, is_full},
     source::{self, Hold},
 };
 use crate::{

@@ -1,0 +1,74 @@
+//! Namespaces and their copies, on every database.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a panic in a test is a failure with a place"
+)]
+
+mod backups;
+mod clones;
+mod crash;
+mod moves;
+mod namespaces;
+mod passwords;
+mod stage;
+
+use stage::Stage;
+
+/// Runs each function on a database of its own.
+macro_rules! suite {
+    ($stage:expr; $($module:ident::$name:ident)*) => {
+        $(
+            let settings = $stage.settings(stringify!($name)).await;
+            stage::soon($module::$name(&stage::open(&settings).await)).await;
+            println!("{} holds", stringify!($name));
+        )*
+    };
+    ($stage:expr) => {
+        suite! { $stage;
+            namespaces::a_namespace_is_made_once
+            namespaces::a_frozen_namespace_thaws
+            namespaces::bounds_are_set_and_lifted
+            namespaces::what_was_deleted_comes_back_until_it_is_purged
+            namespaces::a_namespace_in_use_is_not_deleted
+            namespaces::those_without_a_head_for_long_are_found
+            namespaces::the_list_counts_rows_and_bytes
+            namespaces::a_change_waits_for_the_store_that_runs
+            passwords::several_passwords_are_valid_at_once
+            passwords::the_last_password_stays
+            backups::a_backup_restores_every_byte
+            backups::a_damaged_backup_is_refused_and_leaves_nothing
+            backups::nothing_is_restored_over_a_namespace
+            backups::the_job_counter_never_goes_back
+            backups::a_backup_of_an_earlier_time_has_its_rows
+            backups::a_backup_knows_what_changed_since
+            clones::a_clone_has_the_rows_and_passwords_and_shares_large_values
+            clones::a_cleaned_namespace_is_rebuilt_from_its_history
+            clones::nothing_is_rebuilt_over_rows
+            clones::the_history_lists_what_was_there
+            moves::a_move_from_redis_and_back_keeps_every_byte
+            moves::what_changes_meanwhile_is_told
+            moves::nothing_is_moved_over_what_exists
+        }
+        let settings = $stage.settings("crash").await;
+        crash::a_copy_that_dies_leaves_nothing_usable(&settings).await;
+    };
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn copies_on_sqlite() {
+    let stage = Stage::sqlite();
+    suite!(stage);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn copies_on_postgres() {
+    let stage = Stage::postgres().await;
+    suite!(stage);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn copies_on_mariadb() {
+    let stage = Stage::mariadb().await;
+    suite!(stage);
+}

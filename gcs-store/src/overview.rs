@@ -129,3 +129,37 @@ async fn amount(database: &Database, table: &str, bytes: &str) -> Result<Amount,
         None => Ok(Amount::default()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use gcs_sql::Settings;
+
+    use super::*;
+    use crate::schema::MIGRATIONS;
+
+    #[tokio::test]
+    async fn a_database_tells_who_writes_and_what_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("ray.db").display());
+        let database = Database::open(&Settings::new(url)).await.unwrap();
+        database.migrate(&MIGRATIONS).await.unwrap();
+        let fresh = Overview::read(&database).await.unwrap();
+        assert_eq!((fresh.kind, fresh.epoch, fresh.writer), ("sqlite", 0, None));
+        assert_eq!(fresh.rows, Amount::default());
+
+        for sql in [
+            "UPDATE gcs_writer SET epoch = 3, holder = 'here#1', address = '127.0.0.1:6379'",
+            "INSERT INTO gcs_namespace(id, name, epoch, state, created_ms, seen_ms) \
+             VALUES (1, 'prod', 1, 'active', 0, 0), (2, 'test', 0, 'active', 0, 0)",
+            "INSERT INTO gcs_journal(seq, epoch, at_ms, payload) VALUES (1, 3, 0, 'abc')",
+        ] {
+            database.execute(sql, &[]).await.unwrap();
+        }
+        let used = Overview::read(&database).await.unwrap();
+        let writer = used.writer.unwrap();
+        assert_eq!((used.epoch, writer.alive), (3, None));
+        assert_eq!(writer.address, "127.0.0.1:6379");
+        assert_eq!(used.namespaces, [("active".to_owned(), 2)]);
+        assert_eq!(used.journal, Amount { count: 1, bytes: 3 });
+    }
+}

@@ -1,8 +1,8 @@
 //! Which database a command of the store works on.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use gcs_sql::{Database, Settings};
 use gcs_store::config;
 
@@ -84,16 +84,39 @@ impl Args {
         Ok(settings)
     }
 
-    /// Connects.
+    /// Connects to a database that a store has used.
     ///
     /// # Errors
-    /// Those of [`settings`](Self::settings), and if the database cannot be had.
+    /// Those of [`settings`](Self::settings), if the database cannot be had, and
+    /// if it is no store's.
     pub async fn open(&self) -> anyhow::Result<Database> {
         let settings = self.settings()?;
-        Database::open(&settings)
-            .await
-            .with_context(|| settings.shown_url())
+        let shown = settings.shown_url();
+        // SQLite would make the file, and an empty one at that.
+        if let Some(path) = file(&settings.url)
+            && !path.exists()
+        {
+            bail!("{shown}: there is no such file");
+        }
+        let open = async {
+            let database = Database::open(&settings).await?;
+            match database.fetch("SELECT epoch FROM gcs_writer", &[]).await {
+                Err(gcs_sql::Error::Invalid { .. }) => {
+                    bail!("no store has used this database yet")
+                }
+                Err(error) => Err(error.into()),
+                Ok(_) => Ok(database),
+            }
+        };
+        open.await.with_context(|| shown)
     }
+}
+
+/// The file of an SQLite database.
+fn file(url: &str) -> Option<&Path> {
+    let rest = url.strip_prefix("sqlite:")?;
+    let path = rest.strip_prefix("//").unwrap_or(rest);
+    path.split('?').next().map(Path::new)
 }
 
 #[cfg(test)]
@@ -131,5 +154,25 @@ mod tests {
             .unwrap();
         assert_eq!(settings.password, Some("hunter2".to_owned().into()));
         assert!(!format!("{settings:?}").contains("hunter2"));
+    }
+
+    #[tokio::test]
+    async fn a_database_without_a_store_is_told_and_not_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ray.db");
+        let url = format!("sqlite://{}", path.display());
+        let said = async || format!("{:#}", args(&url, None).open().await.unwrap_err());
+        assert_eq!(said().await, format!("{url}: there is no such file"));
+        assert!(!path.exists());
+        std::fs::write(&path, "").unwrap();
+        let expected = format!("{url}: no store has used this database yet");
+        assert_eq!(said().await, expected);
+    }
+
+    #[test]
+    fn the_file_of_a_url_is_known() {
+        assert_eq!(file("sqlite:///a/b.db"), Some(Path::new("/a/b.db")));
+        assert_eq!(file("sqlite://b.db?mode=rwc"), Some(Path::new("b.db")));
+        assert_eq!(file("postgres://db/ray"), None);
     }
 }

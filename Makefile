@@ -39,9 +39,10 @@ lint: ## Check format, clippy and documentation, warnings denied
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
 
 .PHONY: bench
-bench: bench-env ## Measure the gateway beside nginx and HAProxy
+bench: bench-env ## Measure the gateway beside nginx and HAProxy, the store beside Redis
 	$(CARGO) build --profile dist --locked --package ops
 	$(TARGET)/dist/tradewind bench gateway $(ARGS)
+	$(TARGET)/dist/tradewind bench store $(ARGS)
 
 .PHONY: test-env
 test-env: $(VENV_STAMP) ## Fetch what the tests need, and no more
@@ -64,3 +65,6 @@ $(VENV_STAMP):
 bench-env:
 	@PATH="$$PATH:/usr/sbin"; command -v nginx >/dev/null || tests/chaos/debian-packages nginx-light
 	@PATH="$$PATH:/usr/sbin"; command -v haproxy >/dev/null || tests/chaos/debian-packages haproxy
+	@command -v redis-server >/dev/null || tests/chaos/debian-packages redis-server
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || \
+	  tests/chaos/debian-packages postgresql

@@ -13,9 +13,7 @@
 //! 2. An answer that fails makes the run fail, after the table was printed.
 
 use std::{
-    env, fs,
-    path::PathBuf,
-    process::{self, ExitCode},
+    process::ExitCode,
     time::{Duration, Instant},
 };
 
@@ -24,6 +22,7 @@ use tokio::time::sleep_until;
 
 use super::{
     contender::Contender,
+    guard::{Scratch, raise_file_limit},
     notes,
     process::{Backend, Proxy, find},
     report::{Measure, Report, rows},
@@ -71,27 +70,10 @@ pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn raise_file_limit(files: u64) -> anyhow::Result<()> {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current.is_none_or(|current| current >= files) {
-        return Ok(());
-    }
-    let raised = Rlimit {
-        current: limit.maximum,
-        ..limit
-    };
-    ensure!(
-        raised.current.is_none_or(|most| most >= files),
-        "the limit of open files is too low: needs {files} (ulimit -Hn)"
-    );
-    setrlimit(Resource::Nofile, raised).context("cannot raise the limit of open files")
-}
-
 async fn measure(settings: &Settings) -> anyhow::Result<Report> {
     let contenders = settings.contenders();
     let began = Instant::now();
-    let scratch = Scratch::new()?;
+    let scratch = Scratch::new(None)?;
     let backend = Backend::start().await?;
     let mut bench = Bench::new(settings);
 
@@ -101,7 +83,7 @@ async fn measure(settings: &Settings) -> anyhow::Result<Report> {
             .iter()
             .filter(|&&contender| contender != Contender::Direct)
         {
-            let directory = scratch.0.join(format!("memory-{contender}"));
+            let directory = scratch.path().join(format!("memory-{contender}"));
             let proxy = Proxy::start(contender, backend.address, &directory).await?;
             bench.memory(&proxy).await?;
             resting.push((proxy, Instant::now()));
@@ -109,7 +91,7 @@ async fn measure(settings: &Settings) -> anyhow::Result<Report> {
     }
     let mut proxies = Vec::new();
     for &contender in &contenders {
-        let directory = scratch.0.join(contender.name());
+        let directory = scratch.path().join(contender.name());
         proxies.push(Proxy::start(contender, backend.address, &directory).await?);
     }
     // Memory is read again when its time has come, whatever the rounds are at.
@@ -149,23 +131,4 @@ async fn look_again(
         seen.push((proxy.contender, mebibytes(family.resident_bytes()?)));
     }
     Ok(seen)
-}
-
-/// A directory of this run, removed with all in it at the end.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new() -> anyhow::Result<Self> {
-        let path = env::temp_dir().join(format!("tradewind-bench-{}", process::id()));
-        fs::create_dir(&path).with_context(|| format!("cannot create {}", path.display()))?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.0) {
-            eprintln!("cannot remove {}: {error}", self.0.display());
-        }
-    }
 }

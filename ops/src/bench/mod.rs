@@ -4,12 +4,15 @@
 //! ```text
 //!   gateway.rs, settings.rs, rounds.rs     the run: who, when, in which order
 //!     contender.rs   configurations of those measured
-//!     process.rs     starts and ends processes
+//!     process.rs, guard.rs   start and end processes
 //!     proc.rs        CPU and memory of a process, from /proc
 //!     load/          the load generator   \  processes of their own, so that
 //!     backend.rs     the fast backend     /  their CPU is not counted
 //!       payload.rs, wire.rs   what these two say to each other
 //!     statistics.rs, report.rs, notes.rs, table.rs   rounds -> medians -> rows -> text
+//!
+//!   store/   the same for the store; shares process.rs, guard.rs, proc.rs,
+//!            statistics.rs and the conversation with the load
 //! ```
 
 use std::{io, process::ExitCode};
@@ -21,6 +24,7 @@ use crate::cli::print;
 mod backend;
 mod contender;
 mod gateway;
+mod guard;
 mod load;
 mod notes;
 mod payload;
@@ -30,11 +34,13 @@ mod report;
 mod rounds;
 mod settings;
 mod statistics;
+mod store;
 mod table;
 mod wire;
 
 const LIST: &str = "\
 gateway   the gateway beside nginx, HAProxy and no proxy at all; takes 5 minutes
+store     the store on SQLite and PostgreSQL beside Redis; takes 6 minutes
 
 Run one with `tradewind bench <name>`; its flags: `tradewind bench <name> --help`.
 ";
@@ -52,12 +58,18 @@ enum Benchmark {
     /// The gateway beside nginx, HAProxy and no proxy at all: CPU a request,
     /// throughput, added latency, memory, streams.
     Gateway(settings::Settings),
+    /// The store on SQLite and PostgreSQL beside Redis: durable writes, scans,
+    /// clusters at rest, memory.
+    Store(store::settings::Settings),
     /// The backend behind those measured.
     #[command(hide = true)]
     Backend,
     /// The load before those measured.
     #[command(hide = true)]
     Load(load::Load),
+    /// The load before the stores measured.
+    #[command(hide = true)]
+    StoreLoad(store::load::Load),
 }
 
 /// Runs a benchmark, or lists them.
@@ -68,8 +80,10 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.benchmark {
         None => print(LIST),
         Some(Benchmark::Gateway(settings)) => gateway::run(settings).await,
+        Some(Benchmark::Store(settings)) => store::run(settings).await,
         Some(Benchmark::Backend) => alone(backend::serve).await,
         Some(Benchmark::Load(load)) => alone(move || async move { load.serve().await }).await,
+        Some(Benchmark::StoreLoad(load)) => alone(move || async move { load.serve().await }).await,
     }
 }
 

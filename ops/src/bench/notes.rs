@@ -6,14 +6,7 @@ use super::{contender::Contender, process::find, settings::Settings};
 
 /// All notes of a run that took `took`.
 pub fn of(settings: &Settings, contenders: &[Contender], took: Duration) -> Vec<String> {
-    let cores = thread::available_parallelism().map_or(0, usize::from);
-    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let mut notes = vec![format!(
-        "{cores} cores ({}), Linux {}; load, backend and proxy share them",
-        model(&cpu).unwrap_or("model unknown"),
-        kernel.trim()
-    )];
+    let mut notes = vec![machine("load, backend and proxy share them")];
     let mut programs: Vec<_> = contenders
         .iter()
         .filter_map(|contender| contender.program())
@@ -42,7 +35,20 @@ pub fn of(settings: &Settings, contenders: &[Contender], took: Duration) -> Vec<
     notes
 }
 
-fn build() -> &'static str {
+/// Processor and system, and who shares them.
+pub fn machine(shared: &str) -> String {
+    let cores = thread::available_parallelism().map_or(0, usize::from);
+    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    format!(
+        "{cores} cores ({}), Linux {}; {shared}",
+        model(&cpu).unwrap_or("model unknown"),
+        kernel.trim()
+    )
+}
+
+/// How this program was built.
+pub fn build() -> &'static str {
     if cfg!(debug_assertions) {
         "DEBUG build, not to be compared with anything"
     } else {

@@ -3,7 +3,7 @@
 //!
 //! Invariants:
 //! 1. Every process started here has ended when its value is gone, also after
-//!    an error; only processes started here are ended, by their id.
+//!    an error.
 //! 2. Every wait has a limit.
 
 use std::{
@@ -12,13 +12,12 @@ use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    thread,
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, bail, ensure};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
     process::{ChildStdin, ChildStdout},
@@ -27,15 +26,16 @@ use tokio::{
 
 use super::{
     contender::{Contender, Program, Site},
+    guard::Guard,
     payload::{self, Knobs},
     proc::Family,
 };
 
-/// Until a proxy answers its first request.
-const READY: Duration = Duration::from_secs(15);
+/// Until a program answers its first request.
+pub const READY: Duration = Duration::from_secs(15);
 /// Between two looks at something that is waited for.
-const POLL: Duration = Duration::from_millis(50);
-/// Until a proxy that was asked to end is ended.
+pub const POLL: Duration = Duration::from_millis(50);
+/// Until a worker that has closed its output is ended.
 const STOP: Duration = Duration::from_secs(5);
 /// Until a worker says its next line.
 const LINE: Duration = Duration::from_secs(120);
@@ -47,7 +47,7 @@ pub struct Proxy {
     pub contender: Contender,
     /// Where to send requests.
     pub address: SocketAddr,
-    process: Option<Child>,
+    guard: Option<Guard>,
 }
 
 impl Proxy {
@@ -76,7 +76,7 @@ impl Proxy {
             return Ok(Self {
                 contender,
                 address: upstream,
-                process: None,
+                guard: None,
             });
         };
         fs::create_dir_all(directory)?;
@@ -96,7 +96,7 @@ impl Proxy {
         let mut proxy = Self {
             contender,
             address: listen,
-            process: Some(process),
+            guard: Some(Guard::new(process, Signal::TERM)),
         };
         if let Err(error) = proxy.answers().await {
             let said = fs::read_to_string(&output).unwrap_or_default();
@@ -107,9 +107,7 @@ impl Proxy {
 
     /// Its processes; `None` for a contender without any.
     pub fn family(&self) -> Option<Family> {
-        self.process
-            .as_ref()
-            .map(|process| Family::of(process.id()))
+        self.guard.as_ref().and_then(Guard::id).map(Family::of)
     }
 
     async fn answers(&mut self) -> anyhow::Result<()> {
@@ -120,16 +118,8 @@ impl Proxy {
         let request = payload::request(&payload::request_body(false, knobs));
         let began = Instant::now();
         loop {
-            if let Some(end) = self
-                .process
-                .as_mut()
-                .map(Child::try_wait)
-                .transpose()?
-                .flatten()
-            {
-                // Waited for: its id may soon be another's.
-                self.process = None;
-                bail!("it ended: {end}");
+            if let Some(guard) = &mut self.guard {
+                guard.check()?;
             }
             match timeout(Duration::from_secs(1), probe(self.address, &request)).await {
                 Ok(Ok(())) => return Ok(()),
@@ -142,36 +132,9 @@ impl Proxy {
 
     /// Asks it to end; does not wait.
     pub fn terminate(&self) {
-        if let Some(process) = &self.process {
-            signal(process, Signal::TERM);
+        if let Some(guard) = &self.guard {
+            guard.terminate();
         }
-    }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        self.terminate();
-        let Some(mut process) = self.process.take() else {
-            return;
-        };
-        let began = Instant::now();
-        while matches!(process.try_wait(), Ok(None)) {
-            if began.elapsed() > STOP {
-                signal(&process, Signal::KILL);
-            }
-            thread::sleep(Duration::from_millis(10));
-        }
-    }
-}
-
-/// Sends `signal` to a child that was not yet waited for: its id is its own
-/// until then. That it has ended already is no error.
-fn signal(process: &Child, signal: Signal) {
-    let pid = i32::try_from(process.id()).ok().and_then(Pid::from_raw);
-    if let Some(Err(error)) = pid.map(|pid| kill_process(pid, signal))
-        && error != rustix::io::Errno::SRCH
-    {
-        eprintln!("cannot signal process {}: {error}", process.id());
     }
 }
 
@@ -192,7 +155,10 @@ async fn probe(address: SocketAddr, request: &[u8]) -> io::Result<()> {
 }
 
 /// Free ports of the loopback address, as of now.
-fn free_addresses<const N: usize>() -> io::Result<[SocketAddr; N]> {
+///
+/// # Errors
+/// If the system has none.
+pub fn free_addresses<const N: usize>() -> io::Result<[SocketAddr; N]> {
     // All are held until all are known, so that none is given twice.
     let mut held = Vec::with_capacity(N);
     let mut addresses = [SocketAddr::from((Ipv4Addr::LOCALHOST, 0)); N];

@@ -74,7 +74,7 @@ fn grid(report: &Report, style: TableStyle) -> Table {
 }
 
 /// `12.3 (11.9-12.8)`; a single round has no spread.
-fn number(summary: &Summary) -> String {
+pub fn number(summary: &Summary) -> String {
     let Summary {
         median,
         low,

@@ -100,7 +100,7 @@ pub struct Outcome {
 
 impl Outcome {
     /// Counts an error.
-    fn fail(&mut self, error: &impl ToString) {
+    pub fn fail(&mut self, error: &impl ToString) {
         self.errors += 1;
         self.first_error.get_or_insert_with(|| error.to_string());
     }
@@ -114,7 +114,7 @@ impl Outcome {
     }
 
     /// Keeps the quantiles of `times`, in µs.
-    fn keep(&mut self, mut times: Vec<f64>) {
+    pub fn keep(&mut self, mut times: Vec<f64>) {
         times.sort_by(f64::total_cmp);
         self.p50_us = statistics::quantile(&times, 0.50);
         self.p99_us = statistics::quantile(&times, 0.99);
@@ -157,7 +157,11 @@ impl Conductor for Standard {
     }
 }
 
-fn say(line: &str) -> io::Result<()> {
+/// A line to the benchmark.
+///
+/// # Errors
+/// If it is gone.
+pub fn say(line: &str) -> io::Result<()> {
     println!("{line}");
     io::stdout().flush()
 }

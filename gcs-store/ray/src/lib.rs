@@ -1,17 +1,4 @@
-//! What Ray's tables mean.
-//!
-//! Ray's Global Control Store keeps its state as a few hashes of protobuf
-//! rows. This crate names them ([`StorageKey`]), reads them ([`Cluster`]) and
-//! says what is wrong in them ([`findings()`]). It touches no socket and no disk.
-//!
-//! ```text
-//!   RAY<namespace>@<TABLE>  field  value
-//!             |                |     |
-//!        StorageKey          Record -+--> Cluster --> findings
-//! ```
-//!
-//! Field numbers are those of Ray 2.60; fields and states of a newer Ray are
-//! skipped or shown as numbers.
+#![doc = include_str!("../README.md")]
 
 mod actor;
 mod cluster;

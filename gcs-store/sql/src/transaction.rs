@@ -236,16 +236,18 @@ fn undo(mut session: Session, mut home: Home, inner: &Inner) {
     });
 }
 
-/// What begins a transaction. A reader's takes its snapshot at once.
+/// What begins a transaction. A reader's takes its snapshot at once. A writer
+/// does not say that it will write: a replica would take that for wrong SQL,
+/// while it answers the write itself with being read-only.
 fn opening(dialect: Dialect, kind: Kind) -> &'static str {
     match (dialect, kind) {
         (Dialect::Sqlite, Kind::Write) => "BEGIN IMMEDIATE",
         (Dialect::Sqlite, Kind::Read) => "BEGIN; SELECT 1 FROM sqlite_schema LIMIT 1",
-        (Dialect::Postgres, Kind::Write) => "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
+        (Dialect::Postgres, Kind::Write) => "BEGIN ISOLATION LEVEL READ COMMITTED",
         (Dialect::Postgres, Kind::Read) => {
             "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT 1"
         }
-        (Dialect::Mysql, Kind::Write) => "START TRANSACTION READ WRITE",
+        (Dialect::Mysql, Kind::Write) => "START TRANSACTION",
         (Dialect::Mysql, Kind::Read) => {
             "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; \
              START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"

@@ -149,3 +149,48 @@ async fn sqlite_refuses_a_write_where_rows_are_read() {
         .unwrap_err();
     assert!(matches!(error, Error::Full { .. }), "{error:?}");
 }
+
+#[tokio::test]
+async fn a_full_disk_is_told_and_nothing_was_done() {
+    let fresh = crate::servers::fresh(Dialect::Sqlite).await;
+    let database = fresh.with_table().await;
+    let mut connection = database.connect().await.unwrap();
+    connection
+        .fetch("PRAGMA max_page_count = 20", &[])
+        .await
+        .unwrap();
+    let large = [vec![1].into(), vec![0; 200_000].into()];
+    let insert = "INSERT INTO t (k, b) VALUES (?, ?)";
+    let error = connection.execute(insert, &large).await.unwrap_err();
+    assert!(matches!(error, Error::Full { .. }), "{error:?}");
+    assert!(error.is_transient() && !error.is_unknown());
+    let rows = database.fetch("SELECT k FROM t", &[]).await.unwrap();
+    assert_eq!(rows, []);
+}
+
+#[tokio::test]
+async fn a_server_that_takes_no_writes_is_left_for_another() {
+    let fresh = crate::servers::fresh(Dialect::Postgres).await;
+    let database = fresh.with_table().await;
+    let read_only = async |on| {
+        let sql = format!(
+            "DO $$ BEGIN EXECUTE 'ALTER DATABASE ' || current_database() || \
+             ' SET default_transaction_read_only = {on}'; END $$"
+        );
+        let mut transaction = database.begin().await.unwrap();
+        transaction
+            .execute("SET TRANSACTION READ WRITE", &[])
+            .await
+            .unwrap();
+        transaction.execute(&sql, &[]).await.unwrap();
+        transaction.commit().await.unwrap();
+    };
+    read_only("on").await;
+    let mut connection = database.connect().await.unwrap();
+    let error = connection.execute(INSERT, &row(1, 1)).await.unwrap_err();
+    assert!(matches!(error, Error::Full { .. }), "{error:?}");
+    assert!(!connection.is_usable(), "the next may lead to the primary");
+    read_only("off").await;
+    let mut connection = database.connect().await.unwrap();
+    assert_eq!(connection.execute(INSERT, &row(1, 1)).await.unwrap(), 1);
+}

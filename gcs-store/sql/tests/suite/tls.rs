@@ -1,18 +1,18 @@
 //! Who the server is, and who we are.
 
-use std::{fs, path::Path};
+use std::fs;
 
 use gcs_sql::{Database, Error, Settings};
-use harness::{Setup, postgres::Postgres};
+use harness::{Setup, mariadb::Mariadb, postgres::Postgres};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
 
 const PASSWORD: &str = "a password";
 
-/// A PostgreSQL that lets `app` in by TLS and password only, and the files of
-/// the authority that signed its certificate and of one that did not.
-struct Guarded {
-    server: Postgres,
+/// A server that lets `app` in by TLS and password only, and the files of the
+/// authority that signed its certificate and of one that did not.
+struct Guarded<S> {
+    server: S,
     folder: TempDir,
 }
 
@@ -25,33 +25,41 @@ fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
     CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap()
 }
 
-impl Guarded {
+/// A folder with both authorities, and the server's certificate and key.
+fn papers() -> (TempDir, Vec<(String, Vec<u8>)>) {
+    let (ours, theirs) = (authority("ours"), authority("theirs"));
+    let key = KeyPair::generate().unwrap();
+    let certificate = CertificateParams::new(vec!["localhost".into()])
+        .unwrap()
+        .signed_by(&key, &ours)
+        .unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("ours.pem"), ours.pem()).unwrap();
+    fs::write(folder.path().join("theirs.pem"), theirs.pem()).unwrap();
+    let files = vec![
+        ("server.pem".into(), certificate.pem().into_bytes()),
+        ("server.key".into(), key.serialize_pem().into_bytes()),
+    ];
+    (folder, files)
+}
+
+impl Guarded<Postgres> {
     async fn start() -> Self {
-        let (ours, theirs) = (authority("ours"), authority("theirs"));
-        let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new(vec!["localhost".into()])
-            .unwrap()
-            .signed_by(&key, &ours)
-            .unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("ours.pem"), ours.pem()).unwrap();
-        fs::write(folder.path().join("theirs.pem"), theirs.pem()).unwrap();
+        let (folder, mut files) = papers();
         let rules = "host all postgres 127.0.0.1/32 trust\n\
                      hostssl all app 127.0.0.1/32 scram-sha-256\n";
+        files.push(("pg_hba.conf".into(), rules.into()));
+        let settings = [
+            "ssl=on",
+            "ssl_cert_file=server.pem",
+            "ssl_key_file=server.key",
+        ];
         let setup = Setup {
-            arguments: [
-                "ssl=on",
-                "ssl_cert_file=server.pem",
-                "ssl_key_file=server.key",
-            ]
-            .iter()
-            .flat_map(|setting| ["-c".to_owned(), (*setting).to_owned()])
-            .collect(),
-            files: vec![
-                ("server.pem".into(), certificate.pem().into_bytes()),
-                ("server.key".into(), key.serialize_pem().into_bytes()),
-                ("pg_hba.conf".into(), rules.into()),
-            ],
+            arguments: settings
+                .iter()
+                .flat_map(|setting| ["-c".to_owned(), (*setting).to_owned()])
+                .collect(),
+            files,
             ..Setup::default()
         };
         let server = Postgres::start_with(folder.path(), setup).await.unwrap();
@@ -63,7 +71,7 @@ impl Guarded {
 
     fn settings(&self, host: &str, mode: &str, authority: &str, password: &str) -> Settings {
         let file = self.folder.path().join(authority);
-        let (port, file) = (self.server.port(), Path::display(&file));
+        let (port, file) = (self.server.port(), file.display());
         Settings {
             password: Some(password.to_owned().into()),
             ..Settings::new(format!(
@@ -73,9 +81,72 @@ impl Guarded {
     }
 }
 
+impl Guarded<Mariadb> {
+    async fn start() -> Self {
+        let (folder, files) = papers();
+        let setup = Setup {
+            arguments: vec![
+                "--ssl-cert=server.pem".into(),
+                "--ssl-key=server.key".into(),
+            ],
+            files,
+            ..Setup::default()
+        };
+        let server = Mariadb::start_with(folder.path(), setup).await.unwrap();
+        for statement in [
+            &format!("CREATE USER app@'127.0.0.1' IDENTIFIED BY '{PASSWORD}' REQUIRE SSL"),
+            "GRANT ALL ON test.* TO app@'127.0.0.1'",
+            "CREATE DATABASE test",
+        ] {
+            server.sql(statement).unwrap();
+        }
+        Self { server, folder }
+    }
+
+    fn settings(&self, host: &str, mode: &str, authority: &str, password: &str) -> Settings {
+        let file = self.folder.path().join(authority);
+        let (port, file) = (self.server.port(), file.display());
+        Settings {
+            password: Some(password.to_owned().into()),
+            ..Settings::new(format!(
+                "mysql://app:wrong@{host}:{port}/test?ssl-mode={mode}&ssl-ca={file}"
+            ))
+        }
+    }
+}
+
 #[tokio::test]
-async fn only_a_server_with_the_right_certificate_is_spoken_to() {
-    let guarded = Guarded::start().await;
+async fn only_a_mysql_with_the_right_certificate_is_spoken_to() {
+    let guarded = Guarded::<Mariadb>::start().await;
+    let open = async |host: &str, mode: &str, authority: &str, password: &str| {
+        Database::open(&guarded.settings(host, mode, authority, password)).await
+    };
+
+    let database = open("localhost", "VERIFY_IDENTITY", "ours.pem", PASSWORD)
+        .await
+        .unwrap();
+    let rows = database
+        .fetch("SHOW STATUS LIKE 'Ssl_cipher'", &[])
+        .await
+        .unwrap();
+    assert!(!rows[0].text(1).unwrap().is_empty());
+
+    for (host, mode, authority, password) in [
+        ("localhost", "VERIFY_IDENTITY", "theirs.pem", PASSWORD),
+        ("127.0.0.1", "VERIFY_IDENTITY", "ours.pem", PASSWORD),
+        ("localhost", "DISABLED", "ours.pem", PASSWORD),
+        ("localhost", "VERIFY_CA", "ours.pem", "another secret"),
+    ] {
+        let error = open(host, mode, authority, password).await.unwrap_err();
+        let refused = matches!(error, Error::Unavailable { .. } | Error::Invalid { .. });
+        assert!(refused, "{host} {mode} {authority}: {error:?}");
+        assert!(!format!("{error:?}").contains("another secret"));
+    }
+}
+
+#[tokio::test]
+async fn only_a_postgres_with_the_right_certificate_is_spoken_to() {
+    let guarded = Guarded::<Postgres>::start().await;
     let open = async |host: &str, mode: &str, authority: &str| {
         Database::open(&guarded.settings(host, mode, authority, PASSWORD)).await
     };
@@ -100,7 +171,7 @@ async fn only_a_server_with_the_right_certificate_is_spoken_to() {
 
 #[tokio::test]
 async fn the_password_comes_from_the_settings_and_shows_nowhere() {
-    let guarded = Guarded::start().await;
+    let guarded = Guarded::<Postgres>::start().await;
     let settings = guarded.settings("localhost", "verify-full", "ours.pem", PASSWORD);
     let database = Database::open(&settings).await.unwrap();
     for shown in [format!("{settings:?}"), format!("{database:?}")] {

@@ -7,6 +7,7 @@
 //! a Serve proxy that goes on answering for a while.
 
 use std::{
+    fs,
     net::{Ipv4Addr, SocketAddr},
     path::Path,
     process::Command,
@@ -181,6 +182,44 @@ impl Cluster {
             program.ends_with("/gcs_server")
         });
         found.map(|one| one.pid)
+    }
+
+    /// Starts a second `gcs_server` as the cluster's own was started, with its
+    /// state in the same namespace, reached through the store at `store`.
+    ///
+    /// # Errors
+    /// If the cluster has none, or it cannot be started.
+    pub fn second_gcs_server(&self, store: SocketAddr, folder: &Path) -> Result<Process> {
+        let pid = self.gcs_server().context("no gcs_server")?;
+        let read = |what| fs::read(format!("/proc/{}/{what}", pid.as_raw_nonzero()));
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let words = read("cmdline")?;
+        let mut words = words.split(|byte| *byte == 0).map(text);
+        let mut command = Command::new(words.next().context("no command line")?);
+        let [port] = ports::free()?;
+        for word in words.filter(|word| !word.is_empty()) {
+            let name = word.split('=').next().unwrap_or_default();
+            let value = match name {
+                "--gcs_server_port" => port.to_string(),
+                "--redis_port" => store.port().to_string(),
+                "--log_dir" | "--stdout_filepath" | "--stderr_filepath" => {
+                    folder.join(name.trim_matches('-')).display().to_string()
+                }
+                _ => {
+                    command.arg(word);
+                    continue;
+                }
+            };
+            command.arg(format!("{name}={value}"));
+        }
+        fs::create_dir_all(folder.join("log_dir"))?;
+        command.env_clear();
+        for entry in read("environ")?.split(|byte| *byte == 0).map(text) {
+            if let Some((name, value)) = entry.split_once('=') {
+                command.env(name, value);
+            }
+        }
+        Process::start("second-gcs", command, folder)
     }
 
     /// The page of the application that says where it runs.

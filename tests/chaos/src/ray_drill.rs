@@ -75,10 +75,27 @@ impl Drill {
             .argument("--password", password)
     }
 
-    /// Runs a shell command while the head is down.
+    /// Empties the namespace while the head is down, by Ray's own clean-up: what
+    /// the Kubernetes operator does when a cluster is deleted.
     #[must_use]
-    pub fn between(self, command: &str) -> Self {
-        self.argument("--between", command)
+    pub fn cleaned(self, venv: &Venv) -> Self {
+        let (host, port) = self.redis.rsplit_once(':').unwrap_or((&self.redis, ""));
+        let python = venv.root().join("bin/python");
+        let command = format!(
+            "{} -c \"from ray._private.gcs_utils import cleanup_redis_storage as clean; \
+             assert clean('{host}', {port}, '', False, '{}')\"",
+            python.display(),
+            self.namespace,
+        );
+        self.argument("--between", &command)
+    }
+
+    /// Waits while the head is down until `file`, which it makes, is removed.
+    #[must_use]
+    pub fn waits(self, file: &Path) -> Self {
+        let file = file.display();
+        let command = format!("touch {file}; while test -e {file}; do sleep 0.05; done");
+        self.argument("--between", &command)
     }
 
     /// Gives up waiting for a recovery after so long: for drills that must fail.

@@ -4,6 +4,7 @@
 //! Shares no code with the product: the clients speak RESP by themselves, and
 //! the model is a dozen lines.
 
+pub mod certificates;
 pub mod clients;
 pub mod crash;
 pub mod databases;
@@ -11,5 +12,6 @@ pub mod history;
 pub mod linear;
 pub mod process;
 pub mod scene;
+pub mod tap;
 pub mod trial;
 pub mod wire;

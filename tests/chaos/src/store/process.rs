@@ -3,7 +3,7 @@
 use std::{
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
-    process::{Command, ExitStatus},
+    process::{Command, ExitStatus, Stdio},
     time::Duration,
 };
 
@@ -144,10 +144,7 @@ impl Store {
     /// If the command fails, or leaves no successor.
     pub async fn handover(&mut self) -> Result<String> {
         let before = self.serving();
-        let mut command = tradewind()?;
-        command.args(["store", "handover", "--socket"]);
-        command.arg(&self.socket);
-        let said = tokio::task::spawn_blocking(move || command.output()).await??;
+        let said = self.handover_command()?.output().await?;
         let text = [said.stdout, said.stderr].concat();
         let text = String::from_utf8_lossy(&text).into_owned();
         ensure!(said.status.success(), "the handover failed: {text}");
@@ -155,6 +152,19 @@ impl Store {
         new.retain(|pid| !before.contains(pid));
         self.successor = Some(*new.first().context("nobody took over")?);
         Ok(text)
+    }
+
+    /// The command that hands over; killed when dropped.
+    ///
+    /// # Errors
+    /// If the binary has not been built.
+    pub fn handover_command(&self) -> Result<tokio::process::Command> {
+        let mut command = tradewind()?;
+        command.args(["store", "handover", "--socket"]);
+        command.arg(&self.socket);
+        let mut command = tokio::process::Command::from(command);
+        command.stdin(Stdio::null()).kill_on_drop(true);
+        Ok(command)
     }
 
     /// All of this store's processes that serve, or once did and live on.

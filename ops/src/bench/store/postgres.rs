@@ -164,4 +164,26 @@ mod tests {
         assert_eq!(ids(users, "nobody"), Some((65534, 65533)));
         assert_eq!(ids(users, "body"), None);
     }
+
+    #[tokio::test]
+    async fn one_of_our_own_answers_and_ends() {
+        use std::{fs::Permissions, os::unix::fs::PermissionsExt};
+
+        // It runs as somebody else if this is root.
+        let open = Permissions::from_mode(0o755);
+        let folder = tempfile::Builder::new()
+            .permissions(open)
+            .tempdir()
+            .unwrap();
+        let postgres = Postgres::start(&folder.path().join("postgres"))
+            .await
+            .unwrap();
+        let address = postgres.address;
+        assert!(postgres.family().unwrap().resident_bytes().unwrap() > 1 << 20);
+        assert!(Postgres::version().unwrap().contains("PostgreSQL"));
+
+        drop(postgres);
+
+        assert!(TcpStream::connect(address).await.is_err());
+    }
 }

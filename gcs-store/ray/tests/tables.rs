@@ -6,8 +6,8 @@ use std::fmt::Write;
 
 use bytes::Bytes;
 use ray_tables::{
-    Actor, ActorState, Cluster, Decode, Node, Pair, Record, Row, TableName, TaskSpec, Time,
-    Unreadable,
+    Actor, ActorState, Cluster, Decode, Id, KvKey, Node, Pair, Record, Row, TableName, TaskSpec,
+    Time, Unreadable,
 };
 use serde::Serialize;
 use trace::{BEFORE_THE_KILL, END, HEAD_BACK, records};
@@ -136,7 +136,46 @@ fn times_no_clock_shows_are_numbers() {
     );
 }
 
+#[test]
+fn keys_are_split_into_namespace_and_key_and_printed_safely() {
+    let parse = |field: &'static [u8]| KvKey::parse(&Bytes::from_static(field));
+    let key = parse(b"@namespace_serve:a:b");
+    assert_eq!(key.namespace.as_deref(), Some(&b"serve"[..]));
+    assert_eq!(key.key, "a:b");
+    assert_eq!(parse(b"gcs_pid").namespace, None);
+    assert_eq!(parse(b"@namespace_x").to_string(), "@namespace_x");
+    assert_eq!(
+        parse(b"@namespace_cov:\x00\xff\r\n\x1b\\\xc3\xbc").to_string(),
+        "cov:\\u{0}\\xff\\r\\n\\u{1b}\\\\\u{fc}"
+    );
+}
+
+#[test]
+fn ids_are_hexadecimal_and_of_jobs_little_endian() {
+    let id: Id = "05010000".parse().unwrap();
+    assert_eq!(
+        (id.to_string().as_str(), id.job_number()),
+        ("05010000", Some(261))
+    );
+    assert_eq!(id.short(2), "05");
+    for wrong in ["0", "0g", "-1"] {
+        assert!(wrong.parse::<Id>().is_err(), "{wrong}");
+    }
+    assert_eq!("0501".parse::<Id>().unwrap().job_number(), None);
+}
+
 proptest::proptest! {
+    #[test]
+    fn every_field_of_kv_is_split_without_loss(
+        namespace in "[^:]{0,8}",
+        key in proptest::collection::vec(proptest::num::u8::ANY, 0..32),
+    ) {
+        let field = [b"@namespace_", namespace.as_bytes(), b":", &key].concat();
+        let split = KvKey::parse(&field.into());
+        proptest::prop_assert_eq!(split.namespace.unwrap(), namespace);
+        proptest::prop_assert_eq!(split.key, key);
+    }
+
     #[test]
     fn any_bytes_are_a_row_or_an_error(
         field in proptest::collection::vec(proptest::num::u8::ANY, 0..32),

@@ -33,6 +33,10 @@ use crate::cli::{Exit, Output, print};
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// Every cluster in a line.
+    #[command(after_help = "\
+Examples:
+  tradewind store ray clusters
+  tradewind store ray clusters -o json | jq '.[] | select(.findings != [])'")]
     Clusters {
         /// Print whole ids and more columns.
         #[arg(long)]
@@ -43,6 +47,10 @@ pub enum Command {
     /// The nodes of a cluster.
     Nodes(Rows),
     /// The actors of a cluster.
+    #[command(after_help = "\
+Examples:
+  tradewind store ray actors my-cluster --state RESTARTING
+  tradewind store ray actors my-cluster --wide --limit 20")]
     Actors(Rows),
     /// The drivers of a cluster, and the records of submitted jobs.
     Jobs(Rows),
@@ -77,8 +85,13 @@ Examples:
     },
     /// Who was head of a cluster, since when, and who was shut out by whom.
     Heads(One),
-    /// What is wrong in a cluster and what to do about it. Exit code 1 if work
-    /// is lost or will be.
+    /// What is wrong in a cluster, and what to do about it.
+    #[command(after_help = "\
+Exit code 1 if a finding is an error: work is lost, or will be at the next
+restart of the head.
+
+Examples:
+  tradewind store ray findings my-cluster")]
     Findings(One),
 }
 

@@ -1,16 +1,4 @@
-//! RESP2, the wire Redis speaks, as far as a store for Ray's state needs it.
-//!
-//! ```text
-//!   bytes in --> Parser --> Request      (a server reads)
-//!   Reply ----> encode ---> bytes out    (a server answers)
-//!
-//!   write_command --> bytes out          (a client asks)
-//!   bytes in --> ReplyParser --> Reply   (a client reads)
-//! ```
-//!
-//! Parsing and writing are pure: bytes in, values out, no I/O and no clock. Only
-//! [`client`] opens sockets. Everything is bytes-safe; the one place where text
-//! is assumed is the status and error lines, which the protocol defines as text.
+#![doc = include_str!("../README.md")]
 
 pub mod client;
 mod command;

@@ -32,10 +32,18 @@ dev: ## Run two sites on this machine (flags: ARGS="--sites 3")
 test: test-env lint ## Fetch what the tests need, then run them all
 	$(CARGO) test --workspace --locked
 
+# One after the other, and by name: cargo stops at the first that fails.
+LONG := long_store_drill long_store_failover long_store_crash
+
+.PHONY: test-long
+test-long: test-env ## Run the tests that take hours (one: LONG=long_store_crash)
+	$(CARGO) build --workspace --locked
+	for name in $(LONG); do $(CARGO) test --package chaos --features long --locked --test $$name -- --nocapture; done
+
 .PHONY: lint
 lint: ## Check format, clippy and documentation, warnings denied
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	$(CARGO) clippy --workspace --all-targets --features chaos/long --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
 
 .PHONY: bench

@@ -48,6 +48,9 @@ use crate::{Config, gcs::session::Engine, metrics::Metrics};
 /// How long connections have to be answered when the process stops.
 const GOODBYE: Duration = Duration::from_secs(5);
 
+/// How long they have to stand still for a successor.
+const QUIESCE: Duration = Duration::from_secs(10);
+
 /// Why the front cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum FrontError {
@@ -156,6 +159,7 @@ impl Door {
                 waiting_per_connection: config.waiting_per_connection.get(),
                 waiting_memory: config.waiting_memory.as_u64(),
                 slow: config.slow,
+                quiesce: QUIESCE,
             },
             socket: config.handover_socket.clone(),
         })
@@ -279,3 +283,6 @@ impl Front {
         ended
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -36,6 +36,8 @@ pub(crate) struct Limits {
     pub(crate) waiting_per_connection: usize,
     pub(crate) waiting_memory: u64,
     pub(crate) slow: Duration,
+    /// To answer what was asked and stand still for a successor.
+    pub(crate) quiesce: Duration,
 }
 
 /// What connections are to do.

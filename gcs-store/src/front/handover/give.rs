@@ -20,8 +20,6 @@ use crate::{
 
 /// For one message of the conversation.
 const A_WORD: Duration = Duration::from_secs(5);
-/// To answer what was asked and stand still.
-const QUIESCE: Duration = Duration::from_secs(10);
 /// To send or take all connections.
 const MOVE: Duration = Duration::from_secs(60);
 /// For the successor to take the database.
@@ -182,7 +180,7 @@ impl Giving<'_> {
     async fn quiesce(&self) -> io::Result<()> {
         self.shared.set_phase(Phase::Quiescing);
         self.shared.tasks.close();
-        let still = timeout(QUIESCE, self.shared.tasks.wait()).await;
+        let still = timeout(self.shared.limits.quiesce, self.shared.tasks.wait()).await;
         self.shared.tasks.reopen();
         still.map_err(|_| {
             let text = "commands wait for the database, or a value is on its way";

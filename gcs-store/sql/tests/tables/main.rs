@@ -8,6 +8,7 @@
 mod entries;
 mod fences;
 mod leases;
+mod model;
 mod plans;
 mod restart;
 mod stage;
@@ -35,6 +36,7 @@ macro_rules! suite {
             watches::a_compacted_position_is_reset_and_says_so
             watches::a_position_yet_to_come_is_reset
             watches::a_quiet_watch_moves_on
+            watches::watchers_agree_while_history_is_compacted
             leases::a_lapsed_lease_deletes_its_entries
             leases::a_lease_that_is_kept_alive_stays
             leases::two_who_expire_end_a_lease_once

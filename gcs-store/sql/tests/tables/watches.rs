@@ -176,3 +176,79 @@ pub(crate) async fn a_quiet_watch_moves_on(settings: &Settings) {
         "nothing of it was compacted: {event:?}"
     );
 }
+
+/// What a watcher knows after applying an event.
+fn apply(known: &mut BTreeMap<Bytes, Bytes>, event: Event) {
+    match event {
+        Event::Reset { entries, .. } => {
+            *known = entries.into_iter().map(|it| (it.key, it.value)).collect();
+        }
+        Event::Changed { changes, .. } => {
+            for change in changes {
+                match change {
+                    Change::Put(entry) => known.insert(entry.key, entry.value),
+                    Change::Delete { key } => known.remove(&key),
+                };
+            }
+        }
+        Event::Progress { .. } => {}
+    }
+}
+
+pub(crate) async fn watchers_agree_while_history_is_compacted(settings: &Settings) {
+    const STEPS: i64 = 150;
+    let t = table("t");
+    let (writer, reader) = (tables(settings).await, tables(settings).await);
+    let watchers = (0..4).map(|pace| {
+        let mut watch = reader.watch(&t, "", None);
+        tokio::spawn(async move {
+            let (mut known, mut resets) = (BTreeMap::new(), 0);
+            while !known.contains_key(&b"end"[..]) {
+                let event = next(&mut watch).await;
+                resets += usize::from(matches!(
+                    event,
+                    Event::Reset {
+                        cause: Cause::Compacted { .. },
+                        ..
+                    }
+                ));
+                apply(&mut known, event);
+                tokio::time::sleep(Duration::from_millis(pace * 15)).await;
+            }
+            (known, resets)
+        })
+    });
+    let watchers: Vec<_> = watchers.collect();
+    let mut random = fastrand::Rng::with_seed(5);
+    for step in 0..STEPS {
+        let key = random.u8(0..20).to_string();
+        let write = match random.u8(0..3) {
+            0 => Write::new().delete(&t, key),
+            _ => Write::new().put(&t, key, step.to_string()),
+        };
+        let Outcome::Done(at) = writer.transact(&write).await.unwrap() else {
+            panic!("it had no condition")
+        };
+        if step % 5 == 0 {
+            writer.compact(at).await.unwrap();
+        }
+    }
+    writer
+        .transact(&Write::new().put(&t, "end", ""))
+        .await
+        .unwrap();
+
+    let page = writer.range(&gcs_sql::Range::all(&t)).await.unwrap();
+    let truth: BTreeMap<_, _> = page
+        .entries
+        .into_iter()
+        .map(|it| (it.key, it.value))
+        .collect();
+    let mut reset = 0;
+    for watcher in watchers {
+        let (known, resets) = watcher.await.unwrap();
+        assert_eq!(known, truth);
+        reset += resets;
+    }
+    println!("{reset} times history was lost to a watcher");
+}

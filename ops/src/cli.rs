@@ -136,6 +136,8 @@ pub enum Exit {
     Usage = 2,
     /// Another process cannot be reached.
     Unreachable = 3,
+    /// A safety rule forbids it, and nothing was changed.
+    Refused = 4,
 }
 
 impl From<Exit> for ExitCode {
@@ -203,7 +205,7 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
     if error.is::<config::Error>() || error.is::<WrongFlag>() {
         return Exit::Usage.into();
     }
-    Exit::Findings.into()
+    store::exit(error).unwrap_or(Exit::Findings).into()
 }
 
 #[cfg(test)]

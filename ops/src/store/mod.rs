@@ -21,6 +21,8 @@ use std::{
 
 use clap::Subcommand;
 
+pub use copies::exit;
+
 /// Where health, numbers and status of a store are read, unless somebody says.
 pub const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8083);
 

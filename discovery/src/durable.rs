@@ -51,6 +51,10 @@ const GOODBYE: Duration = Duration::from_secs(1);
 /// How long a failed attempt is left alone, at first and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
+/// How often a registry that has nothing to write looks whether another has
+/// taken over.
+const LOOK: Duration = Duration::from_secs(2);
+
 /// Most records written by one transaction.
 const BATCH: usize = 64;
 
@@ -79,6 +83,7 @@ struct Place {
 #[derive(Debug)]
 struct Held {
     tables: Tables,
+    fences: Fences,
     fence: Fence,
 }
 
@@ -159,7 +164,10 @@ impl DurableRegistry {
         let written = stop.run_until_cancelled(async {
             loop {
                 self.write(held).await?;
-                self.memory.unwritten().await;
+                tokio::select! {
+                    () = self.memory.unwritten() => {}
+                    () = sleep(LOOK) => self.look(held).await?,
+                }
             }
         });
         if let Some(ended) = written.await {
@@ -171,6 +179,24 @@ impl DurableRegistry {
                 tracing::warn!(records = self.waiting(), "stopped before all was written");
                 Ok(())
             }
+        }
+    }
+
+    async fn look(&self, held: &Held) -> Result<(), Error> {
+        match held.fences.current(&held.fence.name).await {
+            Ok(epoch) if epoch != held.fence.epoch => Err(self.taken_over()),
+            Ok(_) => Ok(()),
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::debug!(error, "the registry's database does not answer");
+                Ok(())
+            }
+        }
+    }
+
+    fn taken_over(&self) -> Error {
+        Error::TakenOver {
+            site: self.place.site.clone(),
         }
     }
 
@@ -256,10 +282,7 @@ impl DurableRegistry {
                     }
                     return Ok(());
                 }
-                Err(Sql::Stale { .. }) => {
-                    let site = self.place.site.clone();
-                    return Err(Error::TakenOver { site });
-                }
+                Err(Sql::Stale { .. }) => return Err(self.taken_over()),
                 Err(error) => {
                     if since.is_none() {
                         let error = &error as &dyn std::error::Error;
@@ -320,7 +343,12 @@ impl Place {
             }
             range = page.more;
         }
-        Ok((Held { tables, fence }, all))
+        let held = Held {
+            tables,
+            fences,
+            fence,
+        };
+        Ok((held, all))
     }
 
     fn prefix(&self) -> Vec<u8> {

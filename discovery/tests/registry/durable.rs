@@ -175,6 +175,20 @@ async fn the_older_of_two_registries_ends() {
     newer.stop().await.unwrap();
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_older_of_two_registries_ends_though_nothing_changes() {
+    let (_frozen, folder) = (Frozen::new(), tempfile::tempdir().unwrap());
+    let settings = sqlite(&folder);
+    let older = Running::open(&settings).await;
+    older.register("a", 0).await;
+    written(&settings, &[("a", 0)]).await;
+    let newer = Running::open(&settings).await;
+    advance(Duration::from_millis(2500)).await;
+    let ended = soon(older.task).await.unwrap();
+    assert!(matches!(ended, Err(Error::TakenOver { .. })), "{ended:?}");
+    newer.stop().await.unwrap();
+}
+
 async fn postgres(folder: &std::path::Path) -> (Postgres, Settings) {
     let setup = Setup {
         durable: true,

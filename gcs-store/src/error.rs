@@ -38,6 +38,12 @@ pub enum Error {
         /// What it said, or why it could not be asked.
         reason: String,
     },
+    /// The same, in the words of the handover.
+    #[error("cannot take over from the running store")]
+    Handover(#[from] crate::front::HandoverError),
+    /// The listener cannot be opened.
+    #[error(transparent)]
+    Front(#[from] crate::front::FrontError),
     /// The thread that serves ended before it was told to.
     #[error("the store's thread ended: {reason}")]
     Ended {

@@ -11,10 +11,13 @@ pub mod namespace;
 pub mod overview;
 pub mod schema;
 pub mod snapshot;
+mod store;
 
 pub use config::Config;
 pub use error::Error;
-pub use front::{HandoverError, handover::status as handover_status};
+pub use front::{
+    FrontError, HandoverError, Inherited, Report, Slow, handover::status as handover_status,
+};
 pub use gcs::{
     blob,
     clock::now_ms,
@@ -25,3 +28,4 @@ pub use gcs::{
     status::{Loaded, Status},
 };
 pub use incarnations::incarnations;
+pub use store::{Handle, Store};

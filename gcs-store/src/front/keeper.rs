@@ -19,6 +19,7 @@ pub(crate) struct EngineKeeper {
     engine: Engine,
     settings: Rc<Settings>,
     stop: CancellationToken,
+    succeeded: CancellationToken,
     task: RefCell<Option<JoinHandle<EngineState>>>,
 }
 
@@ -30,6 +31,7 @@ impl EngineKeeper {
             engine: Engine::new(database),
             settings: Rc::new(settings),
             stop: CancellationToken::new(),
+            succeeded: CancellationToken::new(),
             task: RefCell::default(),
         };
         keeper.resume(inherited);
@@ -39,6 +41,11 @@ impl EngineKeeper {
     /// Its handle.
     pub(crate) fn engine(&self) -> Engine {
         self.engine.clone()
+    }
+
+    /// Fires when a successor has everything.
+    pub(crate) fn succeeded(&self) -> CancellationToken {
+        self.succeeded.clone()
     }
 
     /// Lets the task commit what it works on and end.
@@ -72,5 +79,9 @@ impl Keeper for EngineKeeper {
         let (engine, settings) = (self.engine.clone(), Rc::clone(&self.settings));
         let task = engine::run(engine, settings, state, self.stop.clone());
         *self.task.borrow_mut() = Some(tokio::task::spawn_local(task));
+    }
+
+    fn handed_over(&self) {
+        self.succeeded.cancel();
     }
 }

@@ -41,7 +41,9 @@ use self::{
     shared::{Limits, Phase, Shared},
     tls::Certificates,
 };
-pub use self::{handover::HandoverError, shared::Report, slow::Slow, tls::TlsError};
+pub use self::{
+    handover::HandoverError, shared::Inherited, shared::Report, slow::Slow, tls::TlsError,
+};
 pub(crate) use self::{keeper::EngineKeeper, shared::Passwords};
 use crate::{Config, gcs::session::Engine, metrics::Metrics};
 
@@ -212,9 +214,10 @@ impl Front {
         })
     }
 
-    /// How things stand.
-    pub(crate) fn report(&self) -> Report {
-        self.shared.report()
+    /// Tells how things stand, whenever it is asked.
+    pub(crate) fn reporter(&self) -> impl Fn() -> Report + use<> {
+        let shared = Rc::clone(&self.shared);
+        move || shared.report()
     }
 
     /// Serves until `stop` fires or a successor has taken over. Of what is then

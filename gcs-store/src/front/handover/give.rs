@@ -101,6 +101,7 @@ pub(crate) async fn give(
                 shared.tasks.spawn_local(relay(client, successor));
             }
             shared.metrics.handed_over();
+            keeper.handed_over();
             tracing::info!(successor.pid = pid, "the connections are the successor's");
             Outcome::Theirs
         }

@@ -67,6 +67,9 @@ pub(crate) trait Keeper {
 
     /// Starts it again with what it gave.
     fn resume(&self, state: EngineState);
+
+    /// Hears that a successor has everything.
+    fn handed_over(&self) {}
 }
 
 /// Why connections could not be taken over.

@@ -9,7 +9,7 @@ use crate::{
     cli::Exit,
     config::{self, Config, Role},
     telemetry::{self, Traces},
-    wire::Process,
+    wire::{Greet, Process},
 };
 
 /// Flags of `serve`.
@@ -21,6 +21,10 @@ pub struct Args {
     /// What this process does, in place of the file's `roles`.
     #[arg(long = "role", value_enum, value_delimiter = ',', value_name = "ROLES")]
     roles: Option<Vec<Role>>,
+    /// Takes connections and place of the store that runs behind
+    /// `store.handover_socket`; `store handover` does this.
+    #[arg(long, hide = true)]
+    take_over: bool,
     /// Ends when the process that started it ends.
     #[arg(long, hide = true)]
     die_with_parent: bool,
@@ -35,14 +39,25 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         crate::dev::die_with_parent()?;
     }
     let roles: Option<BTreeSet<Role>> = args.roles.map(|roles| roles.into_iter().collect());
-    let config = match &args.config {
+    let mut config = match &args.config {
         Some(path) => config::load(path, roles)?,
         None => Config::built_in(roles)?,
     };
+    config.store.take_over = args.take_over;
+    serve(config, |_, _, _| Ok(())).await
+}
+
+/// Serves `config` as [`run`] does. `greet` is called once a store, if that is
+/// one of the roles, takes part: with its settings, where it listens, and where
+/// the admin listener is.
+///
+/// # Errors
+/// The first part that failed.
+pub async fn serve(config: Config, greet: Greet) -> anyhow::Result<ExitCode> {
     telemetry::log(&config.log)?;
     let mut signals = Signals::new()?;
     let traces = Traces::begin(&config)?;
-    let process = Process::bind(config, traces.tracer()).await?;
+    let process = Process::bind(config, traces.tracer(), greet).await?;
 
     let stop = CancellationToken::new();
     let running = process.run(stop.clone());

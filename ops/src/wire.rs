@@ -22,9 +22,11 @@
 //! 3. Every wait of a stop has a deadline; the longest is the gateway's own
 //!    `drain_grace`.
 
+mod admin;
 mod kept;
 mod records;
 mod roles;
+mod store;
 
 use std::{sync::Arc, time::Duration};
 
@@ -38,12 +40,15 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    admin::{Admin, Facts},
+    admin::Facts,
     config::{Config, Role},
     memory,
 };
+use admin::AdminListener;
 use records::Records;
 use roles::Roles;
+pub use store::Greet;
+use store::{Keeper, STORE};
 
 /// How much longer than its `drain_grace` the gateway may take to end.
 const GATEWAY_END: Duration = Duration::from_secs(5);
@@ -51,12 +56,16 @@ const GATEWAY_END: Duration = Duration::from_secs(5);
 /// How long the rest may take to end.
 const REST_END: Duration = Duration::from_secs(3);
 
+/// How long the store may take to end: its last statement.
+const STORE_END: Duration = Duration::from_secs(10);
+
 /// One process: every address is bound, nothing runs yet.
 pub struct Process {
     config: Config,
     source: Source,
     gateway: Option<(Gateway, Address)>,
-    admin: Admin,
+    store: Option<Keeper>,
+    admin: AdminListener,
     facts: Arc<Facts>,
 }
 
@@ -87,7 +96,11 @@ impl Process {
     ///
     /// # Errors
     /// The first address that cannot be had, by the name of its key.
-    pub async fn bind(config: Config, tracer: Option<BoxedTracer>) -> anyhow::Result<Self> {
+    pub async fn bind(
+        config: Config,
+        tracer: Option<BoxedTracer>,
+        greet: Greet,
+    ) -> anyhow::Result<Self> {
         let source = Source::bind(&config).await?;
         let (view, link) = match &source {
             Source::Here { indexer, .. } => (Some(indexer.snapshots()), None),
@@ -113,7 +126,12 @@ impl Process {
             }
             _ => None,
         };
-        let admin = Admin::bind(config.admin.listen).await?;
+        let admin = AdminListener::bind(&config).await?;
+        let store = if config.plays(Role::Store) {
+            Some(Keeper::open(&config.store, greet).await?)
+        } else {
+            None
+        };
         let (registry, peers) = match &source {
             Source::Here { service, peers, .. } => {
                 (Some(service.local_addr().into()), Some(peers.handle()))
@@ -129,6 +147,7 @@ impl Process {
                 .as_ref()
                 .map(|(gateway, address)| (address.clone(), gateway.handle())),
             registry,
+            store: store.as_ref().map(Keeper::facts),
             view,
             link,
             peers,
@@ -138,6 +157,7 @@ impl Process {
             config,
             source,
             gateway,
+            store,
             admin,
             facts,
         })
@@ -152,6 +172,7 @@ impl Process {
             config,
             source,
             gateway,
+            store,
             admin,
             facts,
         } = self;
@@ -161,12 +182,13 @@ impl Process {
             site = %config.site,
             gateway = said(gateway.as_ref().map(|(_, address)| address)),
             registry = said(facts.registry.as_ref()),
-            admin = %admin.local_addr(),
+            admin = admin.local_addr().map_or_else(|| "-".to_owned(), |address| address.to_string()),
             "serving"
         );
 
-        let (draining, serving, rest) = (
+        let (draining, serving, keeping, rest) = (
             facts.draining.clone(),
+            CancellationToken::new(),
             CancellationToken::new(),
             CancellationToken::new(),
         );
@@ -182,6 +204,10 @@ impl Process {
             let serving = serving.clone();
             roles.start(GATEWAY, async move { Ok(gateway.run(serving).await?) });
         }
+        let succeeded = store.as_ref().map(Keeper::succeeded);
+        if let Some(store) = store {
+            store.start(&mut roles, admin.local_addr(), &keeping);
+        }
         let ending = rest.clone();
         roles.start("memory", async move {
             memory::give_back(ending).await;
@@ -194,8 +220,18 @@ impl Process {
         });
 
         let failed = tokio::select! {
-            failure = roles.first_end() => Some(failure),
+            biased;
+            () = store::success(succeeded) => {
+                // The successor waits for the address of the admin listener.
+                rest.cancel();
+                tokio::select! {
+                    () = roles.end(STORE) => {}
+                    () = stop.cancelled() => {}
+                }
+                None
+            }
             () = stop.cancelled() => None,
+            failure = roles.first_end() => Some(failure),
         };
         draining.cancel();
         if failed.is_none() && !own.is_empty() {
@@ -213,12 +249,14 @@ impl Process {
             )
             .await;
         records.leave().await;
+        keeping.cancel();
+        let kept = roles.end_of(|role| role == STORE, STORE_END).await;
         rest.cancel();
         let ended = roles.end_of(|_| true, REST_END).await;
         tracing::info!("stopped");
         match failed {
             Some(failure) => Err(failure),
-            None => drained.and(ended),
+            None => drained.and(kept).and(ended),
         }
     }
 }

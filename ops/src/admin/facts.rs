@@ -5,12 +5,15 @@
 
 use std::{
     fmt,
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use discovery_client::{Address, EndpointId, Link, Site, Snapshot};
 use federation::peers;
+use gcs_store::Standing;
+use serde::Serialize;
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -34,6 +37,8 @@ pub struct Facts {
     pub gateway: Option<(Address, gateway::Handle)>,
     /// Where its registry listens, if it is one.
     pub registry: Option<Address>,
+    /// Its store, if it is one, and which database that has.
+    pub store: Option<(String, gcs_store::Handle)>,
     /// The newest snapshot, unless this process looks at no registry.
     pub view: Option<watch::Receiver<Arc<Snapshot>>>,
     /// The link to the registry, if that is another process.
@@ -42,6 +47,21 @@ pub struct Facts {
     pub peers: Option<peers::Handle>,
     /// Fires when the process begins to leave.
     pub draining: CancellationToken,
+}
+
+/// A store, as it says of itself at `/admin/v1/store`. Fields are only ever
+/// added.
+#[derive(Debug, Serialize)]
+pub struct Kept {
+    at: String,
+    version: &'static str,
+    pid: u32,
+    uptime_s: u64,
+    listen: SocketAddr,
+    database: String,
+    engine: gcs_store::Status,
+    slow: Vec<gcs_store::Slow>,
+    inherited: Option<gcs_store::Inherited>,
 }
 
 impl fmt::Debug for Facts {
@@ -62,7 +82,34 @@ impl Facts {
                 .as_ref()
                 .is_none_or(|view| view.borrow().at().is_some()),
             self.gateway.as_ref().map(|(_, gateway)| gateway.ready()),
+            self.store.as_ref().map(|(_, store)| store.standing()),
         )
+    }
+
+    /// The store of this process, if it is one.
+    pub async fn store(&self) -> Option<Kept> {
+        let (database, store) = self.store.as_ref()?;
+        let mut engine = store.status();
+        // The engine writes its status down each second; these are fresher.
+        engine.standing = store.standing();
+        let mut kept = (Vec::new(), None);
+        if let Some(front) = store.report().await {
+            engine.connections = front.connections;
+            engine.waiting = front.waiting_commands;
+            kept = (front.slow, front.inherited);
+        }
+        let (slow, inherited) = kept;
+        Some(Kept {
+            at: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
+            version: BUILD.version,
+            pid: std::process::id(),
+            uptime_s: self.started.elapsed().as_secs(),
+            listen: store.local_addr(),
+            database: database.clone(),
+            engine,
+            slow,
+            inherited,
+        })
     }
 
     /// The newest snapshot; without a registry, the empty one.
@@ -114,13 +161,22 @@ impl Facts {
     }
 }
 
-fn reasons(draining: bool, known: bool, gateway: Option<bool>) -> Vec<&'static str> {
+fn reasons(
+    draining: bool,
+    known: bool,
+    gateway: Option<bool>,
+    store: Option<Standing>,
+) -> Vec<&'static str> {
     let all = [
         (draining, "draining: this process is leaving"),
         (!known, "no registry has answered yet"),
         (
             known && gateway == Some(false),
             "no replica and no peer can be reached",
+        ),
+        (
+            store == Some(Standing::Starting),
+            "the store does not know yet whether it is the active one",
         ),
     ];
     all.into_iter()
@@ -165,19 +221,30 @@ mod tests {
 
     #[test]
     fn readiness_needs_a_registry_a_route_and_no_farewell() {
-        assert_eq!(reasons(false, true, Some(true)), Vec::<&str>::new());
-        assert_eq!(reasons(false, true, None), Vec::<&str>::new());
+        assert_eq!(reasons(false, true, Some(true), None), Vec::<&str>::new());
+        assert_eq!(reasons(false, true, None, None), Vec::<&str>::new());
         assert_eq!(
-            reasons(false, false, Some(false)),
+            reasons(false, false, Some(false), None),
             ["no registry has answered yet"]
         );
         assert_eq!(
-            reasons(false, true, Some(false)),
+            reasons(false, true, Some(false), None),
             ["no replica and no peer can be reached"]
         );
         assert_eq!(
-            reasons(true, true, Some(true)),
+            reasons(true, true, Some(true), None),
             ["draining: this process is leaving"]
+        );
+        let standby = Standing::Standby {
+            active: "10.0.0.5:6379".to_owned(),
+        };
+        assert_eq!(
+            reasons(false, true, None, Some(standby)),
+            Vec::<&str>::new()
+        );
+        assert_eq!(
+            reasons(false, true, None, Some(Standing::Starting)),
+            ["the store does not know yet whether it is the active one"]
         );
     }
 }

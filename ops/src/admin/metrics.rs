@@ -5,6 +5,7 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
+use gcs_store::Standing;
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric, text::encode},
@@ -34,6 +35,9 @@ pub fn registry(facts: &Arc<Facts>) -> Registry {
     registry.register_collector(Box::new(Surroundings(facts.clone())));
     if let Some((_, gateway)) = &facts.gateway {
         registry.register_collector(gateway.collector());
+    }
+    if let Some((_, store)) = &facts.store {
+        registry.register_collector(store.collector());
     }
     registry
 }
@@ -118,6 +122,12 @@ impl Collector for Surroundings {
                 help,
                 heard.elapsed().as_secs_f64(),
             )?;
+        }
+
+        if let Some((_, store)) = &facts.store {
+            let active = matches!(store.standing(), Standing::Active { .. });
+            let help = "Whether this process is the active store of its database";
+            gauge(&mut encoder, "tw_store_active", help, i64::from(active))?;
         }
 
         let mut endpoints = BTreeMap::<_, i64>::new();

@@ -5,6 +5,7 @@
 //!   /readyz            whether to send requests here, and why not
 //!   /metrics           for Prometheus
 //!   /admin/v1/status   for `tradewind status`
+//!   /admin/v1/store    for `tradewind store status`
 //! ```
 //!
 //! It runs on the control runtime. Everything is answered from memory and by
@@ -40,11 +41,13 @@ use serde_json::json;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
-    time::timeout,
+    time::{Instant, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use facts::Facts;
+
+use crate::config::Presence;
 
 /// Connections open at once; more wait unaccepted.
 const CONNECTIONS: usize = 64;
@@ -67,6 +70,9 @@ const LAST: Duration = Duration::from_secs(1);
 /// The pause after `accept` failed, when descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// How long a predecessor may keep the address.
+const PREDECESSOR: Duration = Duration::from_secs(30);
+
 /// The admin listener, bound and not yet served.
 #[derive(Debug)]
 pub struct Admin {
@@ -86,6 +92,44 @@ impl Admin {
         let (local, listener) =
             bound.with_context(|| format!("cannot listen on {address} (admin.listen)"))?;
         Ok(Self { listener, local })
+    }
+
+    /// Listens there, or on a port of the system's choice if that one is taken.
+    ///
+    /// # Errors
+    /// If neither can be had.
+    pub async fn bind_anywhere(address: SocketAddr) -> anyhow::Result<Self> {
+        match Self::bind(address).await {
+            Err(error) if is_taken(&error) => Self::bind((address.ip(), 0).into()).await,
+            bound => bound,
+        }
+    }
+
+    /// Listens as soon as a predecessor lets go of the address; `None` if that
+    /// cannot be had, for a process that took over serves on without.
+    pub async fn bind_when_free(address: SocketAddr, presence: Presence) -> Option<Self> {
+        let deadline = Instant::now() + PREDECESSOR;
+        let mut bound = Self::bind(address).await;
+        while bound.as_ref().is_err_and(is_taken) && Instant::now() < deadline {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            bound = Self::bind(address).await;
+        }
+        if bound.is_err() && presence == Presence::Anywhere {
+            bound = Self::bind_anywhere(address).await;
+        }
+        match bound {
+            Ok(admin) => {
+                tracing::info!(admin = %admin.local_addr(), "the admin listener is back");
+                Some(admin)
+            }
+            Err(error) => {
+                tracing::error!(
+                    error = format!("{error:#}"),
+                    "going on without an admin listener"
+                );
+                None
+            }
+        }
     }
 
     /// Where it listens.
@@ -126,6 +170,11 @@ impl Admin {
     }
 }
 
+fn is_taken(error: &anyhow::Error) -> bool {
+    let io = error.downcast_ref::<std::io::Error>();
+    io.is_some_and(|it| it.kind() == std::io::ErrorKind::AddrInUse)
+}
+
 async fn serve(stream: TcpStream, service: TowerToHyperService<Router>, stop: CancellationToken) {
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -162,10 +211,11 @@ fn router(facts: Arc<Facts>) -> Router {
         .route("/readyz", get(ready))
         .route("/metrics", get(scrape))
         .route("/admin/v1/status", get(status))
+        .route(crate::store::status::PATH, get(store))
         .fallback(|| async {
             (
                 StatusCode::NOT_FOUND,
-                "try /livez /readyz /metrics /admin/v1/status\n",
+                "try /livez /readyz /metrics /admin/v1/status /admin/v1/store\n",
             )
         })
         .with_state(Shared { facts, metrics })
@@ -197,6 +247,13 @@ async fn status(State(shared): State<Shared>) -> Response {
         .map(|text| metrics::samples(&text))
         .unwrap_or_default();
     Json(shared.facts.report(traffic)).into_response()
+}
+
+async fn store(State(shared): State<Shared>) -> Response {
+    match shared.facts.store().await {
+        Some(store) => Json(store).into_response(),
+        None => (StatusCode::NOT_FOUND, "this process is no store\n").into_response(),
+    }
 }
 
 #[cfg(test)]

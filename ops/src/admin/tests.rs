@@ -36,6 +36,7 @@ async fn running() -> Running {
         started: tokio::time::Instant::now(),
         gateway: None,
         registry: None,
+        store: None,
         view: Some(view),
         link: None,
         peers: None,

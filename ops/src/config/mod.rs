@@ -172,14 +172,30 @@ pub struct Admin {
     /// Where health, metrics and status are read. Not for the public: it tells
     /// what runs where. Port 0 lets the system choose.
     pub listen: SocketAddr,
+    /// How much `listen` matters. For the command line only.
+    #[serde(skip)]
+    pub presence: Presence,
 }
 
 impl Default for Admin {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8081)),
+            presence: Presence::default(),
         }
     }
+}
+
+/// Whether there is an admin listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Presence {
+    /// Where it was said, or the process does not start.
+    #[default]
+    There,
+    /// There, or on a port of the system's choice if that one is taken.
+    Anywhere,
+    /// None.
+    Off,
 }
 
 /// `log:` in the configuration file.

@@ -10,6 +10,7 @@ use crate::{cli::WrongFlag, config::Secret};
 
 /// `--database` and how to get in.
 #[derive(Debug, Clone, clap::Args)]
+#[group(skip)]
 pub struct Args {
     /// Where the state is kept: sqlite:///path/of/file, postgres://user@host/name
     /// or mysql://user@host/name, without a password.
@@ -32,6 +33,7 @@ pub struct Args {
 
 /// The same, where a command can do without.
 #[derive(Debug, Clone, clap::Args)]
+#[group(skip)]
 pub struct Optional {
     /// Asks this database as well: sqlite:///path/of/file,
     /// postgres://user@host/name or mysql://user@host/name, without a password.

@@ -9,6 +9,7 @@ mod handover;
 mod namespace;
 pub mod notify;
 mod ray;
+mod serve;
 mod socket;
 pub mod status;
 pub mod successor;
@@ -29,6 +30,16 @@ pub const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8
 /// Subcommands of `store`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Serve Ray heads, without a configuration file.
+    #[command(after_help = "\
+Prints where it listens and what to set on the side of Ray, once it takes part.
+SIGTERM or Ctrl-C stops it; `tradewind store handover` replaces it.
+
+Examples:
+  tradewind store serve --database sqlite:///var/lib/tradewind/ray.db
+  tradewind store serve --database postgres://ray@db/ray --database-password-file /etc/tw/db \\
+      --listen 10.0.0.5:6379 --password-file /etc/tw/heads --tls-cert c.pem --tls-key k.pem")]
+    Serve(Box<serve::Args>),
     /// Put a new process in the place of a running store, under its connections.
     #[command(after_help = "\
 The running store starts its successor: the program it was started as, as it is
@@ -63,6 +74,7 @@ Examples:
 /// Those of the command.
 pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
+        Command::Serve(args) => serve::run(*args).await,
         Command::Handover(args) => handover::run(args).await,
         Command::Status(args) => status::run(args).await,
         Command::Namespace(command) => namespace::run(command).await,

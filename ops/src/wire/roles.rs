@@ -50,6 +50,20 @@ impl Roles {
         failure
     }
 
+    /// Waits until the role `name` does not run, however long that takes; what
+    /// fails meanwhile is logged.
+    pub async fn end(&mut self, name: &str) {
+        while self.names.values().any(|it| *it == name) {
+            match self.next().await {
+                Some((name, Err(error))) => {
+                    tracing::error!(role = name, error = format!("{error:#}"), "failed");
+                }
+                Some((_, Ok(()))) => {}
+                None => break,
+            }
+        }
+    }
+
     /// Waits until no role that is `awaited` runs, and says what failed first.
     pub async fn end_of(
         &mut self,

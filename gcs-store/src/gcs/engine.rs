@@ -37,6 +37,10 @@ const SILENCE: Duration = SURE.saturating_mul(2);
 /// Between two looks of a standby.
 const LOOK: Duration = Duration::from_millis(500);
 
+/// Between two folds, where nobody asks for another time: long enough for many
+/// signs of life to become one row, short enough for views to be of use.
+pub(crate) const FOLD: Duration = Duration::from_secs(2);
+
 /// What the engine is told at its start.
 pub(crate) struct Settings {
     /// Host and address: two processes with the same place are never up at the
@@ -46,6 +50,8 @@ pub(crate) struct Settings {
     pub(crate) address: String,
     /// Whether a first write makes a namespace.
     pub(crate) open: bool,
+    /// Between two folds.
+    pub(crate) fold: Duration,
     pub(crate) history: Duration,
     pub(crate) blob_grace: Duration,
     pub(crate) image_limit: u64,

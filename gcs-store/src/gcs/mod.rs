@@ -30,3 +30,6 @@ mod steps;
 mod sweep;
 mod term;
 pub(crate) mod writer;
+
+#[cfg(test)]
+mod tests;

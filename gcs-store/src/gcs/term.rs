@@ -63,9 +63,6 @@ const GROUP_BYTES: usize = 4 * 1024 * 1024;
 /// Between two signs of life.
 const BEAT: Duration = Duration::from_secs(1);
 
-/// Between two folds.
-const FOLD: Duration = Duration::from_secs(2);
-
 /// The journal is folded at once when it has grown by this many bytes.
 const FOLD_BYTES: usize = 8 * 1024 * 1024;
 
@@ -189,10 +186,11 @@ impl Term {
         if count > 0 {
             let mut fold = Fold::begin(&mut self.spaces, self.upto);
             while !self.fold_step(&mut fold).await? {}
-            // Their heads' epochs are those of the journal now.
+            // The journal may know of heads that the catalog does not know yet.
             for space in self.spaces.used_mut() {
-                let (id, epoch) = (space.entry.id, space.entry.epoch);
-                space.heads = self.heads.remove(&id).unwrap_or_else(|| Heads::new(epoch));
+                if space.heads.epoch() < space.entry.epoch {
+                    space.heads = Heads::new(space.entry.epoch);
+                }
             }
             tracing::info!(groups = count, "took over what the journal held");
         }
@@ -244,8 +242,9 @@ impl Term {
         tokio::select! {
             biased;
             () = stop.cancelled() => return Ok(Some(End::Stopped)),
-            () = self.shared.retire.notified() => return Ok(Some(End::Retired)),
             () = self.shared.wake.notified() => {}
+            // Behind what waits: it is answered first.
+            () = self.shared.retire.notified() => return Ok(Some(End::Retired)),
             Some((entry, image)) = self.loads.next(), if loading => self.loaded(entry, image),
             () = sleep_until(next) => {}
         }
@@ -352,7 +351,7 @@ impl Term {
             }
             return Ok(true);
         }
-        if now >= self.folded + FOLD || self.unfolded_bytes >= FOLD_BYTES {
+        if now >= self.folded + self.settings.fold || self.unfolded_bytes >= FOLD_BYTES {
             self.folded = now;
             self.unfolded_bytes = 0;
             if self.spaces.used().any(|space| !space.dirty.is_empty()) {
@@ -393,7 +392,7 @@ impl Term {
     }
 
     fn next_chore(&self) -> Instant {
-        let fold = self.folded + FOLD;
+        let fold = self.folded + self.settings.fold;
         fold.min(self.beat + BEAT).min(self.swept + SWEEP)
     }
 

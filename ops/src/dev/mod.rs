@@ -258,8 +258,7 @@ fn prepare(
     gone(file("-registry.db-wal"))?;
     gone(file("-registry.db-shm"))?;
     let text = plan.config(site, &access.to_string_lossy(), &database.to_string_lossy());
-    fs::write(&config, text)
-        .with_context(|| format!("cannot write {}", config.display()))?;
+    fs::write(&config, text).with_context(|| format!("cannot write {}", config.display()))?;
     let gateway = Recipe {
         name: "gateway".to_owned(),
         args: vec![

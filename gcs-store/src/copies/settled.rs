@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     gcs::{blob, command::Stored, key::NamespaceId, load},
-    namespace::{Catalog, Refusal, Version},
+    namespace::{Applied, Catalog, Refusal, Version},
 };
 
 /// How long a running store may take to bring the tables up to date.
@@ -31,7 +31,7 @@ pub(crate) async fn quiet(
     name: &NamespaceName,
     version: Version,
 ) -> Result<(), Error> {
-    catalog.applied(version).await?;
+    heard(catalog, version).await?;
     let began = Instant::now();
     while counter::unfolded(&catalog.database, id).await? {
         if began.elapsed() > UNFOLDED {
@@ -41,13 +41,21 @@ pub(crate) async fn quiet(
     }
     // What a store kept in memory until it was folded goes now.
     let version = catalog.change().await?.commit().await?;
-    catalog.applied(version).await?;
+    heard(catalog, version).await?;
     let rows = written(&catalog.database, id).await?.rows();
     if rows > 0 {
         let name = name.clone();
         return Err(Refusal::NotEmpty { name, rows }.into());
     }
     Ok(())
+}
+
+/// A store that is registered and silent may still have the namespace in memory.
+async fn heard(catalog: &Catalog, version: Version) -> Result<(), Error> {
+    match catalog.applied(version).await? {
+        Applied::Now | Applied::Later => Ok(()),
+        Applied::Unknown => Err(Refusal::Silent.into()),
+    }
 }
 
 /// Reads back what is stored, large values included.

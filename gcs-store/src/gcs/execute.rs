@@ -12,7 +12,7 @@
 use std::{borrow::Cow, ops::Bound};
 
 use bytes::Bytes;
-use ray_tables::{Decode as _, Node, NodeState, TableName};
+use ray_tables::{Decode as _, NamespaceName, Node, NodeState, TableName};
 use resp::Pattern;
 
 use super::{
@@ -140,6 +140,12 @@ pub(crate) fn page(cursor: u64, items: Vec<Reply>) -> Reply {
     ])
 }
 
+/// What whoever uses a deleted namespace is told.
+pub(crate) fn deleted(name: &NamespaceName) -> Cow<'static, str> {
+    format!("ERR namespace {name} is deleted; `tradewind store namespace undelete` brings it back")
+        .into()
+}
+
 fn admit(space: &Space, command: &Command, room: Room) -> Result<(), Cow<'static, str>> {
     let name = &space.entry.name;
     match space.entry.state {
@@ -148,12 +154,7 @@ fn admit(space: &Space, command: &Command, room: Room) -> Result<(), Cow<'static
         State::Frozen => {
             return Err(format!("READONLY namespace {name} is frozen").into());
         }
-        State::Deleted => {
-            return Err(format!(
-                "ERR namespace {name} is deleted; `tradewind store namespace undelete` brings it back"
-            )
-            .into());
-        }
+        State::Deleted => return Err(deleted(name)),
     }
     let (Command::Hset { key, field, value } | Command::Hsetnx { key, field, value }) = command
     else {

@@ -40,13 +40,13 @@ impl State {
         }
     }
 
-    /// Reads the catalog's spelling. What this version does not know may be
-    /// read and not written.
+    /// Reads the catalog's spelling. One that a copy is filling is as one that
+    /// is deleted. What this version does not know may be read and not written.
     #[must_use]
     pub fn parse(name: &str) -> Self {
         match name {
             "active" => Self::Active,
-            "deleted" => Self::Deleted,
+            "deleted" | "incomplete" => Self::Deleted,
             _ => Self::Frozen,
         }
     }
@@ -258,6 +258,12 @@ impl Spaces {
             .into_iter()
             .map(|entry| (entry.name.clone(), entry))
             .collect();
+        // A number whose namespace was purged may be another's by now.
+        let catalog = &self.catalog;
+        self.used.retain(|id, space| {
+            let entry = catalog.get(&space.entry.name);
+            entry.is_some_and(|entry| entry.id == *id)
+        });
         for entry in self.catalog.values() {
             if let Some(space) = self.used.get_mut(&entry.id) {
                 let newest = space.entry.epoch.max(entry.epoch);
@@ -269,8 +275,6 @@ impl Spaces {
                 };
             }
         }
-        let catalog: HashSet<NamespaceId> = self.catalog.values().map(|entry| entry.id).collect();
-        self.used.retain(|id, _| catalog.contains(id));
     }
 
     /// Adds one to the catalog.

@@ -58,6 +58,10 @@ impl Term {
                 self.gone(&link);
                 Ok(Step::Nothing)
             }
+            Work::Declare { namespace, .. } if self.is_deleted(&namespace) => Ok(Step::Reply(
+                reply,
+                Reply::Error(execute::deleted(&namespace)),
+            )),
             Work::Declare { namespace, epoch } => match self.need(&namespace, true) {
                 Need::Load(id) => {
                     let work = Work::Declare { namespace, epoch };
@@ -82,6 +86,10 @@ impl Term {
             },
             Work::Command(command) => {
                 let names = namespaces(&command);
+                // It is not taken into memory: a copy may be filling it.
+                if let Some(name) = names.iter().find(|name| self.is_deleted(name)) {
+                    return Ok(Step::Reply(reply, Reply::Error(execute::deleted(name))));
+                }
                 // The first head of all announces itself before it writes.
                 let announces = link.scans.get().sign(&command).is_some();
                 let creates = announces || execute::creates(&command);
@@ -215,6 +223,11 @@ impl Term {
             .get(1)
             .map_or(0, |entry| u64::try_from(entry.id.0).unwrap_or(0));
         Ok(execute::page(next, items))
+    }
+
+    fn is_deleted(&self, name: &NamespaceName) -> bool {
+        let entry = self.spaces.entry(name);
+        entry.is_some_and(|entry| entry.state == State::Deleted)
     }
 
     fn need(&self, name: &NamespaceName, creates: bool) -> Need {

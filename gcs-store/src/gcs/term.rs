@@ -47,7 +47,7 @@ use super::{
     key::NamespaceId,
     patience::Patience,
     session::{Job, Shared},
-    space::{Entry, Group, Spaces},
+    space::{Entry, Group, Spaces, State},
     status,
     steps::Step,
     sweep,
@@ -327,6 +327,7 @@ impl Term {
         if version != self.catalog_seen {
             let (entries, passwords) = catalog(&mut self.writer).await;
             self.spaces.set_catalog(entries);
+            self.forget_deleted();
             (self.settings.passwords)(passwords);
             self.catalog_seen = version;
             // Who changed it waits to hear that it is in force.
@@ -380,7 +381,7 @@ impl Term {
             .collect();
         for id in wanted {
             let entry = self.spaces.entries().find(|entry| entry.id == id).cloned();
-            match entry {
+            match entry.filter(|entry| entry.state != State::Deleted) {
                 Some(entry) => {
                     self.loading.insert(id);
                     self.loads.push(self.load(entry));
@@ -394,6 +395,30 @@ impl Term {
     fn next_chore(&self) -> Instant {
         let fold = self.folded + self.settings.fold;
         fold.min(self.beat + BEAT).min(self.swept + SWEEP)
+    }
+
+    /// Drops deleted namespaces from memory once the tables know all of them: a
+    /// copy may fill them, and they are read anew then.
+    fn forget_deleted(&mut self) {
+        let fold = &self.fold;
+        let heads = &mut self.heads;
+        self.spaces.retain(|space| {
+            let id = space.entry.id;
+            let folding = fold.as_ref().is_some_and(|fold| fold.has(id));
+            let keep = space.entry.state != State::Deleted || folding || !space.dirty.is_empty();
+            if !keep {
+                heads.insert(id, space.heads.clone());
+            }
+            keep
+        });
+        let deleted = |id: &NamespaceId| {
+            let entry = self.spaces.entries().find(|entry| entry.id == *id);
+            entry.is_none_or(|entry| entry.state == State::Deleted)
+        };
+        if self.loading.iter().any(deleted) {
+            self.loads.clear();
+            self.loading.clear();
+        }
     }
 
     /// Drops namespaces that nobody uses from memory.

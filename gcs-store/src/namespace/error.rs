@@ -86,6 +86,9 @@ pub enum Refusal {
         /// Which.
         name: NamespaceName,
     },
+    /// A store may have it in memory.
+    #[error("a store is registered as active and does not answer; start one, and try again")]
+    Silent,
     /// Without it everybody could enter.
     #[error(
         "namespace {name} has no other password; without one whoever reaches the store may enter"

@@ -182,6 +182,7 @@ impl Process {
             site = %config.site,
             gateway = said(gateway.as_ref().map(|(_, address)| address)),
             registry = said(facts.registry.as_ref()),
+            store = said(facts.store.as_ref().map(|(_, store)| store.local_addr().into()).as_ref()),
             admin = admin.local_addr().map_or_else(|| "-".to_owned(), |address| address.to_string()),
             "serving"
         );

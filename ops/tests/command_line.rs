@@ -43,6 +43,9 @@ fn every_command_has_help_with_examples() {
         &["status"],
         &["drill"],
         &["bench"],
+        &["store", "serve"],
+        &["store", "handover"],
+        &["store", "status"],
         &["version"],
         &["completion"],
     ];
@@ -62,6 +65,8 @@ fn wrong_flags_are_a_usage_error() {
     tradewind(&["nonsense"]).code(2);
     tradewind(&["serve", "--role", "broker"]).code(2);
     tradewind(&["status", "--admin", "nowhere"]).code(2);
+    tradewind(&["store", "serve", "--tls-cert", "c.pem"]).code(2);
+    tradewind(&["store", "status", "--database", "redis://h"]).code(2);
 }
 
 #[test]

@@ -18,6 +18,10 @@ pub fn words(config: &Config, local: SocketAddr, admin: Option<SocketAddr>) -> S
     };
     let database = without_password(&config.database);
     line(&format!("ready on {local}, state in {database}"));
+    if config.take_over {
+        // All else was said by the process whose place it has.
+        return text;
+    }
     line("");
     line("Where the Ray head starts, before `ray start --head`:");
     let scheme = if config.tls.is_some() {

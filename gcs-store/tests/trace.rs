@@ -4,9 +4,12 @@
 mod replay;
 
 use anyhow::{Context, Result};
-use harness::redis::Redis;
+use gcs_store::{Config, Store};
+use harness::{mariadb::Mariadb, postgres::Postgres, redis::Redis};
 use replay::{Command, Mode, compare, recorded, replay as run};
 use resp::{Client, Target};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 /// All of the recording but the logins, which need users.
 const PARTS: [&str; 4] = ["drill", "coverage", "cleanup", "cleanup_unlink"];
@@ -92,4 +95,84 @@ async fn a_difference_between_two_servers_is_seen() {
 
     let seen = compare(&one, &other, &commands, Mode::OnePipeline).await;
     assert!(seen.unwrap_err().to_string().contains("HS"));
+}
+
+/// A store of this crate on `database`, stopped when dropped.
+struct Ours {
+    target: Target,
+    stop: CancellationToken,
+    running: JoinHandle<Result<(), gcs_store::Error>>,
+}
+
+impl Ours {
+    async fn start(database: String) -> Self {
+        let listen = ([127, 0, 0, 1], 0).into();
+        let config = Config {
+            database,
+            listen,
+            ..Config::default()
+        };
+        let store = Store::open(config).await.expect("a store");
+        let handle = store.handle();
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(store.run(stop.clone()));
+        handle.settled().await;
+        Self {
+            target: Target::new(handle.local_addr().to_string()),
+            stop,
+            running,
+        }
+    }
+
+    async fn end(self) {
+        self.stop.cancel();
+        self.running.await.expect("no panic").expect("a quiet end");
+    }
+}
+
+/// The recording against a fresh store on each of `databases` and against Redis:
+/// the same bytes, and those that were recorded.
+async fn the_store_answers_as_redis_does(databases: [String; 2]) {
+    let commands = recorded(&PARTS).unwrap();
+    let (_folder, _redis, theirs) = redis().await;
+    for (mode, database) in [Mode::AsRecorded, Mode::OnePipeline]
+        .into_iter()
+        .zip(databases)
+    {
+        tell(&theirs, &["FLUSHALL"]).await;
+        let ours = Ours::start(database).await;
+        compare(&ours.target, &theirs, &commands, mode)
+            .await
+            .unwrap();
+        ours.end().await;
+    }
+}
+
+#[tokio::test]
+async fn on_sqlite_the_store_answers_as_redis_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name| format!("sqlite://{}", folder.path().join(name).display());
+    the_store_answers_as_redis_does([file("one.db"), file("two.db")]).await;
+}
+
+#[tokio::test]
+async fn on_postgresql_the_store_answers_as_redis_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Postgres::start(folder.path()).await.unwrap();
+    let (one, two) = (
+        server.database("one").await.unwrap(),
+        server.database("two").await.unwrap(),
+    );
+    the_store_answers_as_redis_does([one, two]).await;
+}
+
+#[tokio::test]
+async fn on_mariadb_the_store_answers_as_redis_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Mariadb::start(folder.path()).await.unwrap();
+    let (one, two) = (
+        server.database("one").await.unwrap(),
+        server.database("two").await.unwrap(),
+    );
+    the_store_answers_as_redis_does([one, two]).await;
 }

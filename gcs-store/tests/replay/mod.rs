@@ -54,20 +54,27 @@ pub(crate) async fn replay(
     }
 }
 
+/// A connection is opened for its first command and closed after its last, as a
+/// head's are that dies.
 async fn as_recorded(target: &Target, commands: &[Command]) -> Result<BTreeMap<u64, Seen>> {
-    let mut connections: BTreeMap<(String, u64), Client> = BTreeMap::new();
+    let name = |command: &Command| (command.part.clone(), command.connection);
+    let last: BTreeMap<_, u64> = commands.iter().map(|it| (name(it), it.seq)).collect();
+    let mut connections: BTreeMap<_, Client> = BTreeMap::new();
     let mut seen = BTreeMap::new();
     for command in commands {
-        let name = (command.part.clone(), command.connection);
-        if !connections.contains_key(&name) {
-            connections.insert(name.clone(), Client::connect(target).await?);
-        }
-        let client = connections.get_mut(&name).context("just inserted")?;
-        let answer = answer(client, command).await;
+        let name = name(command);
+        let mut client = match connections.remove(&name) {
+            Some(client) => client,
+            None => Client::connect(target).await?,
+        };
+        let answer = answer(&mut client, command).await;
         seen.insert(
             command.seq,
             answer.with_context(|| format!("command {}", command.seq))?,
         );
+        if last.get(&name) != Some(&command.seq) {
+            connections.insert(name, client);
+        }
     }
     Ok(seen)
 }

@@ -133,6 +133,8 @@ impl Process {
     /// SIGKILL to it and all it started. Returns how many that were.
     pub fn kill(&mut self) -> usize {
         let killed = self.family.kill();
+        // One that has overwritten its environment bears no mark.
+        let _gone = self.child.kill();
         // Reaps the zombie; it cannot fail after the kill but by having gone.
         let _status = self.child.wait();
         killed

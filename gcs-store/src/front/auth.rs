@@ -142,12 +142,17 @@ impl Guard {
 
     /// Whether one must log in before anything else; at a standby, giving any
     /// password is enough to be sent on.
-    pub(crate) fn requires_login(&self, identity: &Identity, standby: bool) -> bool {
-        match identity {
-            Identity::Nobody => self.password.is_some(),
-            Identity::Unchecked => self.password.is_some() && !standby,
-            Identity::Shared | Identity::Bound(_) => false,
-        }
+    pub(crate) fn requires_login(
+        &self,
+        identity: &Identity,
+        standby: impl FnOnce() -> bool,
+    ) -> bool {
+        self.password.is_some()
+            && match identity {
+                Identity::Nobody => true,
+                Identity::Unchecked => !standby(),
+                Identity::Shared | Identity::Bound(_) => false,
+            }
     }
 
     /// Whether `identity` may touch a namespace that has (`own`) or has not
@@ -376,7 +381,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_store_s_password_opens_what_has_none_of_its_own() {
         let guard = Guard::new(Some("secret")).unwrap();
-        assert!(guard.requires_login(&Identity::Nobody, false));
+        assert!(guard.requires_login(&Identity::Nobody, || false));
         assert_eq!(login(&guard, None, "secret").await, Ok(Login::shared()));
         assert_eq!(
             login(&guard, Some("default"), "secret").await,
@@ -418,7 +423,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_open_store_takes_epochs_and_says_that_it_has_no_password() {
         let guard = Guard::new(None).unwrap();
-        assert!(!guard.requires_login(&guard.stranger(), false));
+        assert!(!guard.requires_login(&guard.stranger(), || false));
         assert_eq!(login(&guard, Some("a/2"), "any").await, bound("a", Some(2)));
         let refused = login(&guard, None, "any").await.unwrap_err();
         assert!(refused.starts_with("ERR AUTH <password> called without any password"));
@@ -427,8 +432,8 @@ mod tests {
     #[test]
     fn what_a_standby_did_not_check_opens_nothing() {
         let guard = Guard::new(Some("secret")).unwrap();
-        assert!(!guard.requires_login(&Identity::Unchecked, true));
-        assert!(guard.requires_login(&Identity::Unchecked, false));
+        assert!(!guard.requires_login(&Identity::Unchecked, || true));
+        assert!(guard.requires_login(&Identity::Unchecked, || false));
         let open = Guard::new(None).unwrap();
         assert!(
             open.admit(&Identity::Unchecked, &name("own"), true)

@@ -184,7 +184,8 @@ impl<'a> Reader<'a> {
         .await
     }
 
-    /// Does what a request asks.
+    /// Does what a request asks. What waits long and seldom is boxed, so that
+    /// connections at rest do not hold the room for it.
     async fn request(&self, reading: &mut Reading, words: &[Bytes], bytes: u64) -> Option<End> {
         let came = Instant::now();
         let (verb, action) = translate(words);
@@ -202,19 +203,18 @@ impl<'a> Reader<'a> {
             Action::Ping(None) => self.say(verb, Reply::PONG),
             Action::Ping(Some(word)) => self.say(verb, Reply::bulk(&word)),
             Action::Probe => {
-                let reply = self.probe().await;
+                let reply = Box::pin(self.probe()).await;
                 self.say(verb, reply);
             }
             Action::Login { user, password } => {
-                self.login(reading, user.as_deref(), &password).await;
+                Box::pin(self.login(reading, user.as_deref(), &password)).await;
             }
             Action::Quit => {
                 self.say(verb, Reply::OK);
                 return Some(End::Quit);
             }
             Action::Run(command) => {
-                self.front.engine.settled().await;
-                if let Err(reply) = self.admit(&reading.identity, &command) {
+                if let Err(reply) = self.admit(&reading.identity, &command).await {
                     self.say(verb, reply);
                     return None;
                 }
@@ -235,9 +235,8 @@ impl<'a> Reader<'a> {
                 });
             }
             Action::RunAll(commands) => {
-                self.front.engine.settled().await;
                 let first = commands.first()?;
-                if let Err(reply) = self.admit(&reading.identity, first) {
+                if let Err(reply) = self.admit(&reading.identity, first).await {
                     self.say(verb, reply);
                     return None;
                 }
@@ -276,13 +275,17 @@ impl<'a> Reader<'a> {
         {
             let mut held = Held::new(self.front.budget.clone());
             held.set(bytes);
-            *value = self.session.stage(content.clone()).await;
+            *value = Box::pin(self.session.stage(content.clone())).await;
         }
         self.session.submit(command)
     }
 
-    /// Whether the client may do this, and here.
-    fn admit(&self, identity: &Identity, command: &Command) -> Result<(), Reply> {
+    /// Whether the client may do this, and here. Waits until that is known.
+    async fn admit(&self, identity: &Identity, command: &Command) -> Result<(), Reply> {
+        let standing = match self.front.engine.standing() {
+            Standing::Starting => self.front.engine.settled().await,
+            known => known,
+        };
         let one = key_of_command(command).map_or(&[][..], std::slice::from_ref);
         let keys = match command {
             Command::Del { keys } => keys,
@@ -291,7 +294,7 @@ impl<'a> Reader<'a> {
         for key in keys {
             self.front.admit(identity, key)?;
         }
-        match self.front.engine.standing() {
+        match standing {
             Standing::Standby { active } => {
                 let text =
                     format!("READONLY this store is a standby, the active one is at {active}");

@@ -201,7 +201,7 @@ impl Shared {
 
     /// Whether `identity` must log in before anything else.
     pub(super) fn requires_login(&self, identity: &Identity) -> bool {
-        let standby = matches!(self.engine.standing(), Standing::Standby { .. });
+        let standby = || matches!(self.engine.standing(), Standing::Standby { .. });
         self.guard.requires_login(identity, standby)
     }
 

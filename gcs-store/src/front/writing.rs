@@ -83,7 +83,7 @@ impl Writer<'_> {
                         true
                     } else {
                         let (hash, chunk) = (*hash, *chunk);
-                        let fetched = self.session.chunk(&hash, chunk).await;
+                        let fetched = Box::pin(self.session.chunk(&hash, chunk)).await;
                         if !fetched.is_ok_and(|bytes| self.outbox.fetched(bytes)) {
                             return End::Lost;
                         }

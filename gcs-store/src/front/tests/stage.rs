@@ -111,6 +111,7 @@ impl Stage {
             place: "here".to_owned(),
             address: door.local_addr().to_string(),
             open: true,
+            fold: crate::gcs::engine::FOLD,
             history: self.config.history,
             blob_grace: self.config.blob_grace,
             image_limit: self.config.image_limit.as_u64(),

@@ -3,6 +3,7 @@
 //! One server a test, one database a scenario: starting a server is the dear
 //! part, and a scenario that fails is named by its panic.
 
+mod plans;
 mod stage;
 mod suite;
 mod terms;
@@ -60,6 +61,7 @@ async fn on_postgres() {
         &backend,
         terms::a_standby_takes_over_when_the_active_falls_silent,
         terms::a_paused_store_does_not_answer_from_memory,
+        plans::no_statement_reads_a_large_table_from_end_to_end,
     );
 }
 

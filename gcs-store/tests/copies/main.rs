@@ -8,6 +8,7 @@
 mod backups;
 mod clones;
 mod crash;
+mod live;
 mod moves;
 mod namespaces;
 mod passwords;
@@ -50,8 +51,25 @@ macro_rules! suite {
             moves::what_changes_meanwhile_is_told
             moves::nothing_is_moved_over_what_exists
         }
+        live! { $stage;
+            a_namespace_cleaned_by_ray_comes_back_under_a_running_store
+            a_clone_of_a_namespace_in_use_is_of_one_moment
+            a_frozen_namespace_takes_no_write_from_then_on
+            a_namespace_moves_from_store_to_store
+        }
         let settings = $stage.settings("crash").await;
         crash::a_copy_that_dies_leaves_nothing_usable(&settings).await;
+    };
+}
+
+/// The same for what needs a store beside it.
+macro_rules! live {
+    ($stage:expr; $($name:ident)*) => {
+        $(
+            let settings = $stage.settings(stringify!($name)).await;
+            stage::soon(live::$name(&settings)).await;
+            println!("{} holds", stringify!($name));
+        )*
     };
 }
 

@@ -1,6 +1,5 @@
 //! Moves from a real Redis and back.
 
-use bytes::Bytes;
 use gcs_sql::Database;
 use gcs_store::{
     copies::{self, Address, Error, Progress},
@@ -10,7 +9,7 @@ use harness::redis::Redis;
 use ray_tables::TableName;
 use resp::{Client, Reply, Target};
 
-use crate::stage::{Row, hard_rows, holds, name, picture_of, row, seed};
+use crate::stage::{hard_rows, holds, name, picture_of, row, seed, write};
 
 struct There {
     _folder: tempfile::TempDir,
@@ -35,20 +34,6 @@ async fn redis() -> There {
         _redis: redis,
         client,
         address,
-    }
-}
-
-async fn write(client: &mut Client, namespace: &str, rows: &[Row]) {
-    for (table, field, value) in rows {
-        let key = Bytes::from(format!("RAY{namespace}@{table}"));
-        let command = if *table == TableName::JOB_COUNTER {
-            vec![Bytes::from_static(b"SET"), key, value.clone()]
-        } else {
-            let verb = Bytes::from_static(b"HSET");
-            vec![verb, key, field.clone(), value.clone()]
-        };
-        let reply = client.call(&command).await.unwrap();
-        assert_eq!(reply.as_error(), None);
     }
 }
 

@@ -15,6 +15,7 @@ use gcs_store::{
 };
 use harness::{mariadb::Mariadb, postgres::Postgres};
 use ray_tables::{NamespaceName, TableName};
+use resp::Client;
 use tempfile::TempDir;
 
 /// Nothing in a test takes longer, unless it has failed.
@@ -222,4 +223,19 @@ pub(crate) async fn clean(database: &Database, namespace: &NamespaceName, at_ms:
         .unwrap();
     let sql = "DELETE FROM gcs_row WHERE k >= ? AND k < ?";
     database.execute(sql, &range).await.unwrap();
+}
+
+/// Writes rows over RESP, as a head would.
+pub(crate) async fn write(client: &mut Client, namespace: &str, rows: &[Row]) {
+    for (table, field, value) in rows {
+        let key = Bytes::from(format!("RAY{namespace}@{table}"));
+        let command = if *table == TableName::JOB_COUNTER {
+            vec![Bytes::from_static(b"INCRBY"), key, value.clone()]
+        } else {
+            let verb = Bytes::from_static(b"HSET");
+            vec![verb, key, field.clone(), value.clone()]
+        };
+        let reply = client.call(&command).await.unwrap();
+        assert_eq!(reply.as_error(), None);
+    }
 }

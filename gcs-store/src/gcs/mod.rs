@@ -8,9 +8,10 @@
 //!
 //! Pure: `execute`, `heads`, `image`, `space`, `cursor`, `key`, `journal`. SQL:
 //! `writer`, `fold`, `load`, `blob`, `sweep`. The one task: `engine`, `term`,
-//! `steps`. What others hold: `session`, `status`.
+//! `steps`, `chores`. What others hold: `session`, `status`.
 
 pub mod blob;
+mod chores;
 pub(crate) mod clock;
 pub(crate) mod command;
 mod cursor;

@@ -33,6 +33,11 @@ impl Patience {
 
     /// Notes a failure and waits before the next try.
     pub(crate) async fn wait(&mut self, error: &(dyn std::error::Error + 'static)) {
+        sleep(self.note(error)).await;
+    }
+
+    /// Notes a failure; how long to wait before the next try.
+    pub(crate) fn note(&mut self, error: &(dyn std::error::Error + 'static)) -> Duration {
         let now = Instant::now();
         let since = *self.since.get_or_insert(now);
         if self.told.is_none_or(|told| now >= told + REMIND) {
@@ -46,8 +51,9 @@ impl Patience {
             );
         }
         // Spread, so that many who wait do not come back at one moment.
-        sleep(self.pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+        let pause = self.pause.mul_f64(0.5 + fastrand::f64() / 2.0);
         self.pause = (self.pause * 2).min(LONGEST);
+        pause
     }
 
     /// How long it has been waited for.

@@ -30,15 +30,15 @@ use std::{
 use futures_util::{
     FutureExt as _, StreamExt as _, future::LocalBoxFuture, stream::FuturesUnordered,
 };
-use gcs_sql::Dialect;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    chores::{beat, catalog, journal_rows},
     clock::Clock,
     command::Stored,
     cursor::Cursors,
-    engine::{Passwords, Settings},
+    engine::Settings,
     execute::Room,
     fold::Fold,
     heads::{Heads, Order},
@@ -47,10 +47,8 @@ use super::{
     key::NamespaceId,
     patience::Patience,
     session::{Job, Shared},
-    space::{Entry, Group, Spaces, State},
-    status,
+    space::{Entry, Group, Spaces},
     steps::Step,
-    sweep,
     writer::{Deposed, Writer},
 };
 
@@ -59,18 +57,6 @@ const GROUP_COMMANDS: usize = 4096;
 
 /// Bytes of effects in one group, about, at most: below any packet limit.
 const GROUP_BYTES: usize = 4 * 1024 * 1024;
-
-/// Between two signs of life.
-const BEAT: Duration = Duration::from_secs(1);
-
-/// The journal is folded at once when it has grown by this many bytes.
-const FOLD_BYTES: usize = 8 * 1024 * 1024;
-
-/// Between two sweeps.
-const SWEEP: Duration = Duration::from_secs(60);
-
-/// A namespace that nobody has used for this long leaves the memory.
-const IDLE: Duration = Duration::from_secs(600);
 
 /// For how long after a sign of life no other process takes the database; half
 /// of what a standby waits.
@@ -107,14 +93,17 @@ pub(super) struct Term {
     /// The newest row of the journal.
     pub(super) upto: i64,
     pub(super) unfolded_bytes: usize,
-    fold: Option<Fold>,
+    pub(super) fold: Option<Fold>,
+    /// When a fold that failed is tried again, and how long it has failed.
+    pub(super) fold_again: Instant,
+    pub(super) fold_tries: Option<Patience>,
     pub(super) folded: Instant,
     /// Until when reads may be answered without asking the database.
-    sure: Instant,
-    beat: Instant,
-    swept: Instant,
-    trouble: Option<Instant>,
-    catalog_seen: i64,
+    pub(super) sure: Instant,
+    pub(super) beat: Instant,
+    pub(super) swept: Instant,
+    pub(super) trouble: Option<Instant>,
+    pub(super) catalog_seen: i64,
     /// Connections to be closed once it is durable that a newer head has come.
     pub(super) closing: Vec<Order>,
 }
@@ -149,6 +138,8 @@ impl Term {
             upto: 0,
             unfolded_bytes: 0,
             fold: None,
+            fold_again: now,
+            fold_tries: None,
             folded: now,
             sure: now,
             beat: now,
@@ -184,8 +175,7 @@ impl Term {
             self.upto = row.seq;
         }
         if count > 0 {
-            let mut fold = Fold::begin(&mut self.spaces, self.upto);
-            while !self.fold_step(&mut fold).await? {}
+            self.fold_all().await?;
             // The journal may know of heads that the catalog does not know yet.
             for space in self.spaces.used_mut() {
                 if space.heads.epoch() < space.entry.epoch {
@@ -309,160 +299,6 @@ impl Term {
         }
         Ok(())
     }
-
-    /// Makes sure that no other process has the database.
-    async fn be_sure(&mut self) -> Result<(), Deposed> {
-        let now = Instant::now();
-        if now < self.sure || self.writer.database().dialect() == Dialect::Sqlite {
-            return Ok(());
-        }
-        self.give_sign_of_life().await
-    }
-
-    async fn give_sign_of_life(&mut self) -> Result<(), Deposed> {
-        let began = Instant::now();
-        let version = beat(&mut self.writer, self.catalog_seen).await?;
-        self.sure = began + SURE;
-        self.beat = began;
-        if version != self.catalog_seen {
-            let (entries, passwords) = catalog(&mut self.writer).await;
-            self.spaces.set_catalog(entries);
-            self.forget_deleted();
-            (self.settings.passwords)(passwords);
-            self.catalog_seen = version;
-            // Who changed it waits to hear that it is in force.
-            beat(&mut self.writer, version).await?;
-        }
-        Ok(())
-    }
-
-    /// Does one step of what is due; `true` if there may be more.
-    async fn chores(&mut self) -> Result<bool, Deposed> {
-        self.start_loads();
-        let now = Instant::now();
-        if now >= self.beat + BEAT {
-            self.give_sign_of_life().await?;
-            status::publish(self);
-        }
-        if let Some(mut fold) = self.fold.take() {
-            if self.fold_step(&mut fold).await? {
-                self.folded = Instant::now();
-            } else {
-                self.fold = Some(fold);
-            }
-            return Ok(true);
-        }
-        if now >= self.folded + self.settings.fold || self.unfolded_bytes >= FOLD_BYTES {
-            self.folded = now;
-            self.unfolded_bytes = 0;
-            if self.spaces.used().any(|space| !space.dirty.is_empty()) {
-                self.fold = Some(Fold::begin(&mut self.spaces, self.upto));
-                return Ok(true);
-            }
-        }
-        if now >= self.swept + SWEEP {
-            self.swept = now;
-            self.evict(now);
-            let calm = self
-                .trouble
-                .is_none_or(|trouble| trouble.elapsed() > self.settings.blob_grace);
-            sweep::sweep(self.shared.database(), &self.settings, calm).await;
-        }
-        Ok(false)
-    }
-
-    /// Begins to load what commands wait for.
-    fn start_loads(&mut self) {
-        let wanted: Vec<NamespaceId> = self
-            .parked
-            .keys()
-            .filter(|id| !self.loading.contains(id))
-            .copied()
-            .collect();
-        for id in wanted {
-            let entry = self.spaces.entries().find(|entry| entry.id == id).cloned();
-            match entry.filter(|entry| entry.state != State::Deleted) {
-                Some(entry) => {
-                    self.loading.insert(id);
-                    self.loads.push(self.load(entry));
-                }
-                // Deleted meanwhile: its commands find it so.
-                None => self.unpark(id),
-            }
-        }
-    }
-
-    fn next_chore(&self) -> Instant {
-        let fold = self.folded + self.settings.fold;
-        fold.min(self.beat + BEAT).min(self.swept + SWEEP)
-    }
-
-    /// Drops deleted namespaces from memory once the tables know all of them: a
-    /// copy may fill them, and they are read anew then.
-    fn forget_deleted(&mut self) {
-        let fold = &self.fold;
-        let heads = &mut self.heads;
-        self.spaces.retain(|space| {
-            let id = space.entry.id;
-            let folding = fold.as_ref().is_some_and(|fold| fold.has(id));
-            let keep = space.entry.state != State::Deleted || folding || !space.dirty.is_empty();
-            if !keep {
-                heads.insert(id, space.heads.clone());
-            }
-            keep
-        });
-        let deleted = |id: &NamespaceId| {
-            let entry = self.spaces.entries().find(|entry| entry.id == *id);
-            entry.is_none_or(|entry| entry.state == State::Deleted)
-        };
-        if self.loading.iter().any(deleted) {
-            self.loads.clear();
-            self.loading.clear();
-        }
-    }
-
-    /// Drops namespaces that nobody uses from memory.
-    fn evict(&mut self, now: Instant) {
-        let used = &self.used;
-        let mut epochs = Vec::new();
-        self.spaces.retain(|space| {
-            let idle = used
-                .get(&space.entry.id)
-                .is_none_or(|at| now.duration_since(*at) > IDLE);
-            let keep = !idle || !space.dirty.is_empty() || space.heads.connected();
-            if !keep {
-                epochs.push(space.entry.clone());
-            }
-            keep
-        });
-        for entry in epochs {
-            self.used.remove(&entry.id);
-            self.spaces.add(entry);
-        }
-    }
-
-    async fn fold_step(&mut self, fold: &mut Fold) -> Result<bool, Deposed> {
-        let at_ms = self.clock.now_ms();
-        let mut patience = Patience::new("bringing the tables up to date");
-        loop {
-            let history = self.settings.history > Duration::ZERO;
-            match fold
-                .step(&mut self.writer, &self.spaces, at_ms, history)
-                .await
-            {
-                Ok(Ok((rows, last))) => {
-                    self.settings.metrics.folded(rows);
-                    return Ok(last);
-                }
-                Ok(Err(deposed)) => return Err(deposed),
-                Err(error) => {
-                    self.trouble = Some(Instant::now());
-                    self.writer.spoiled(&error);
-                    patience.wait(&error).await;
-                }
-            }
-        }
-    }
 }
 
 /// What an effect adds to the journal, about.
@@ -474,44 +310,5 @@ fn weight(effect: &Effect) -> usize {
         },
         Effect::Delete { field, .. } => field.len(),
         Effect::Drop { .. } | Effect::Begin(_) => 64,
-    }
-}
-
-async fn beat(writer: &mut Writer, seen: i64) -> Result<i64, Deposed> {
-    let mut patience = Patience::new("giving a sign of life");
-    loop {
-        match writer.beat(seen).await {
-            Ok(outcome) => return outcome,
-            Err(error) => {
-                writer.spoiled(&error);
-                patience.wait(&error).await;
-            }
-        }
-    }
-}
-
-async fn catalog(writer: &mut Writer) -> (Vec<Entry>, Passwords) {
-    let mut patience = Patience::new("reading the catalog");
-    loop {
-        match writer.catalog().await {
-            Ok(entries) => return entries,
-            Err(error) => {
-                writer.spoiled(&error);
-                patience.wait(&error).await;
-            }
-        }
-    }
-}
-
-async fn journal_rows(writer: &mut Writer) -> Vec<journal::Row> {
-    let mut patience = Patience::new("reading the journal");
-    loop {
-        match writer.journal().await {
-            Ok(rows) => return rows,
-            Err(error) => {
-                writer.spoiled(&error);
-                patience.wait(&error).await;
-            }
-        }
     }
 }

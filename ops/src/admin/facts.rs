@@ -76,13 +76,15 @@ impl fmt::Debug for Facts {
 impl Facts {
     /// Why no request should be sent here; empty if all is well.
     pub fn reasons(&self) -> Vec<&'static str> {
+        let store = self.store.as_ref();
+        let starting = store.map(|(_, store)| store.standing() == Standing::Starting);
         reasons(
             self.draining.is_cancelled(),
             self.view
                 .as_ref()
                 .is_none_or(|view| view.borrow().at().is_some()),
             self.gateway.as_ref().map(|(_, gateway)| gateway.ready()),
-            self.store.as_ref().map(|(_, store)| store.standing()),
+            starting,
         )
     }
 
@@ -165,7 +167,7 @@ fn reasons(
     draining: bool,
     known: bool,
     gateway: Option<bool>,
-    store: Option<Standing>,
+    starting: Option<bool>,
 ) -> Vec<&'static str> {
     let all = [
         (draining, "draining: this process is leaving"),
@@ -175,7 +177,7 @@ fn reasons(
             "no replica and no peer can be reached",
         ),
         (
-            store == Some(Standing::Starting),
+            starting == Some(true),
             "the store does not know yet whether it is the active one",
         ),
     ];
@@ -235,15 +237,10 @@ mod tests {
             reasons(true, true, Some(true), None),
             ["draining: this process is leaving"]
         );
-        let standby = Standing::Standby {
-            active: "10.0.0.5:6379".to_owned(),
-        };
+        let standby = Some(false);
+        assert_eq!(reasons(false, true, None, standby), Vec::<&str>::new());
         assert_eq!(
-            reasons(false, true, None, Some(standby)),
-            Vec::<&str>::new()
-        );
-        assert_eq!(
-            reasons(false, true, None, Some(Standing::Starting)),
+            reasons(false, true, None, Some(true)),
             ["the store does not know yet whether it is the active one"]
         );
     }

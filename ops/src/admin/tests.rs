@@ -33,7 +33,7 @@ async fn running() -> Running {
         site: "east".parse().unwrap(),
         id: "gateway".parse().unwrap(),
         roles: vec![crate::config::Role::Registry],
-        started: tokio::time::Instant::now(),
+        started: Instant::now(),
         gateway: None,
         registry: None,
         store: None,
@@ -103,7 +103,7 @@ async fn a_head_beyond_its_bounds_is_refused() {
 #[tokio::test(start_paused = true)]
 async fn a_head_that_does_not_come_ends_its_connection() {
     let admin = running().await;
-    let began = tokio::time::Instant::now();
+    let began = Instant::now();
     let answer = admin.send("GET /livez HTTP/1.1\r\nhost: ").await;
     assert!(!answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert!(

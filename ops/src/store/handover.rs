@@ -12,7 +12,7 @@
 use std::{
     fs,
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -114,13 +114,13 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     print(&words(&done))
 }
 
-async fn report(path: &PathBuf) -> anyhow::Result<Option<Report>> {
+async fn report(path: &Path) -> anyhow::Result<Option<Report>> {
     let report = handover_status(path).await?;
     Ok(report.map(serde_json::from_value).transpose()?)
 }
 
 /// Waits until another process than `old` answers at the socket.
-async fn await_successor(path: &PathBuf, old: u32) -> anyhow::Result<Report> {
+async fn await_successor(path: &Path, old: u32) -> anyhow::Result<Report> {
     let began = Instant::now();
     let mut started = None;
     loop {

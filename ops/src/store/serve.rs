@@ -132,13 +132,13 @@ impl Args {
             take_over: self.take_over,
             ..store::Config::default()
         };
-        config.store.validate().map_err(flag)?;
+        config.store.validate().map_err(|refused| flag(&refused))?;
         Ok(config)
     }
 }
 
 /// The same refusal in the words of the command line.
-fn flag(refused: store::Invalid) -> crate::cli::WrongFlag {
+fn flag(refused: &store::Invalid) -> crate::cli::WrongFlag {
     let in_flags = [
         ("`database_password_file`", "--database-password-file"),
         ("`password_file`", "--password-file"),

@@ -133,7 +133,7 @@ impl Ours {
 /// The recording against a fresh store on each of `databases` and against Redis:
 /// the same bytes, and those that were recorded.
 async fn the_store_answers_as_redis_does(databases: [String; 2]) {
-    let commands = recorded(&PARTS).unwrap();
+    let commands = recorded(&PARTS).expect("the recording");
     let (_folder, _redis, theirs) = redis().await;
     for (mode, database) in [Mode::AsRecorded, Mode::OnePipeline]
         .into_iter()
@@ -143,7 +143,7 @@ async fn the_store_answers_as_redis_does(databases: [String; 2]) {
         let ours = Ours::start(database).await;
         compare(&ours.target, &theirs, &commands, mode)
             .await
-            .unwrap();
+            .expect("the same replies");
         ours.end().await;
     }
 }

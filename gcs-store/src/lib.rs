@@ -16,7 +16,8 @@ mod store;
 pub use config::Config;
 pub use error::Error;
 pub use front::{
-    FrontError, HandoverError, Inherited, Report, Slow, handover::status as handover_status,
+    FrontError, HandoverError, Inherited, Report, Slow, TlsError,
+    handover::status as handover_status,
 };
 pub use gcs::{
     blob,

@@ -136,6 +136,9 @@ impl Connection {
             End::Lost => {
                 tracing::error!(client.address = %peer, "a large value is not in the database");
             }
+            End::Broken(error) => {
+                tracing::debug!(client.address = %peer, %error, "a connection broke");
+            }
             end => tracing::debug!(client.address = %peer, ?end, "a connection ended"),
         }
         let mut socket = self.socket.into_inner();

@@ -29,7 +29,7 @@ mod writing;
 use std::{io, net::SocketAddr, path::PathBuf, pin::pin, rc::Rc, time::Duration};
 
 use tokio::{
-    net::{TcpListener, UnixStream},
+    net::{TcpListener, TcpSocket, UnixStream},
     select,
     time::{sleep, timeout},
 };
@@ -52,6 +52,9 @@ const GOODBYE: Duration = Duration::from_secs(5);
 
 /// How long they have to stand still for a successor.
 const QUIESCE: Duration = Duration::from_secs(10);
+
+/// Connections that the kernel holds until they are accepted.
+const BACKLOG: u32 = 4096;
 
 /// Why the front cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -148,7 +151,7 @@ impl Door {
                 {
                     return Err(FrontError::Occupied { path: path.clone() });
                 }
-                TcpListener::bind(config.listen).await.map_err(refused)?
+                listen(config.listen).map_err(refused)?
             }
         };
         Ok(Self {
@@ -171,6 +174,18 @@ impl Door {
     pub(crate) fn local_addr(&self) -> SocketAddr {
         self.address
     }
+}
+
+/// Listens with a queue that holds the heads of many clusters at once.
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // Else a restart waits for the last connections of its predecessor.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Serves clients. Of one thread.

@@ -57,10 +57,6 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.pieces.is_empty()
-    }
-
     /// Bytes in memory.
     pub(crate) fn bytes(&self) -> usize {
         let bytes = |piece: &Piece| match piece {

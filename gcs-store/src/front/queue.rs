@@ -319,8 +319,8 @@ mod tests {
         }
         assert!(queue.is_full() && budget.is_spent());
         assert_eq!(budget.used(), 3000);
-        queue.answered().now_or_never().unwrap().unwrap();
-        assert!(!queue.is_full());
+        let (_, answered) = queue.answered().now_or_never().unwrap().unwrap();
+        assert!(answered.is_ok() && !queue.is_full());
         drop(queue);
         assert_eq!(budget.used(), 0);
     }

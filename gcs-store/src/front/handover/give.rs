@@ -194,10 +194,10 @@ impl Giving<'_> {
         let listener = [self.listener.as_fd()];
         self.channel.send(&Says::Listener, &[], &listener).await?;
         // They stay here until the end: this process may have to go on.
-        let still = self.shared.still.take();
+        let mut still = self.shared.still.take();
         let mut ends = Vec::with_capacity(still.len());
         let mut sent = Ok(());
-        for connection in &still {
+        for connection in &mut still {
             match self.send_one(connection).await {
                 Ok(end) => ends.push(end),
                 Err(error) => {
@@ -214,8 +214,9 @@ impl Giving<'_> {
         Ok(ends)
     }
 
-    async fn send_one(&mut self, connection: &Connection) -> io::Result<Option<UnixStream>> {
-        let socket = connection.socket.borrow();
+    async fn send_one(&mut self, connection: &mut Connection) -> io::Result<Option<UnixStream>> {
+        let identity = connection.identity().clone();
+        let socket = connection.socket.get_mut();
         // Of a TLS connection, an end of a new pair goes in its place.
         let pair = match &*socket {
             Socket::Tls(_) => Some(UnixStream::pair()?),
@@ -231,7 +232,7 @@ impl Giving<'_> {
         let unread = &connection.reading.buffer[..];
         let moving = Moving {
             session: connection.session.export(),
-            identity: connection.identity().clone(),
+            identity,
             relayed,
             unread: unread.len() as u64,
             unsent,

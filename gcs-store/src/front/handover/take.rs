@@ -129,6 +129,7 @@ impl Offer {
     }
 
     /// How many connections there are.
+    #[cfg(test)]
     pub(crate) fn connections(&self) -> usize {
         self.connections.len()
     }

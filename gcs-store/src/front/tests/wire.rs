@@ -238,7 +238,7 @@ async fn requests_come_in_pieces() {
         let mut client: Client = store.client().await;
         let mut request = bytes::BytesMut::new();
         write_command(&mut request, &["HSET", "RAYa@KV", "field", "value"]);
-        for byte in request.iter() {
+        for byte in &request {
             client.send_raw(&[*byte]).await.unwrap();
         }
         assert_eq!(client.reply().await.unwrap(), Reply::Int(1));

@@ -53,9 +53,9 @@ pub const POINTS: [Point; 14] = [
     Point::Work("after-commit", 60),
     Point::Work("mid-group", 60),
     Point::Work("blob-staged", 8),
-    Point::Work("fold-begin", 1),
-    Point::Work("fold-before-commit", 1),
-    Point::Work("fold-after-commit", 1),
+    Point::Work("fold-begin", 3),
+    Point::Work("fold-before-commit", 3),
+    Point::Work("fold-after-commit", 3),
     Point::Start("startup-taken"),
     Point::Migration("migration", 8),
     Point::Handover("handover-before-send", false),
@@ -162,7 +162,12 @@ async fn one_history(
     seed: u64,
 ) -> Result<Verdict> {
     let serve = Serve::new(url, folder)?;
-    let mut trial = Trial::new(seed, WORK);
+    let mut work = WORK;
+    if point.name().starts_with("fold") {
+        // Folds come every two seconds.
+        work.pause *= 5;
+    }
+    let mut trial = Trial::new(seed, work);
     for _ in 0..lives {
         match point {
             Point::Work(name, most) => die_at_work(&serve, &mut trial, name, most).await?,
@@ -196,7 +201,11 @@ async fn start(serve: &Serve, trial: &Trial) -> Result<Store> {
 async fn die_at_work(serve: &Serve, trial: &mut Trial, name: &str, most: u32) -> Result<()> {
     let nth = trial.dice.u32(1..=most);
     let mut store = serve.clone().crash_at(name, nth).start()?;
-    store.active(READY).await?;
+    // What one life has not folded the next one folds first: it may die of that.
+    let active = store.active(READY).await;
+    if active.is_err() {
+        return died(&mut store, name).await;
+    }
     trial.settle();
     let clients = trial.clients(store.address());
     died(&mut store, name).await?;

@@ -1,0 +1,26 @@
+//! The crash matrix, a few hits of each kill point on each database; `make
+//! test-long` hits each a hundred times (`long_store_crash`).
+
+use anyhow::Result;
+use chaos::store::{crash::matrix, databases::Kind, trial::seed};
+
+async fn nothing_is_lost(kind: Kind, hits: u32) -> Result<()> {
+    let broken = matrix(kind, hits, 2, seed()?).await?;
+    assert_eq!(broken, Vec::<String>::new());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_on_sqlite_may_die_anywhere() -> Result<()> {
+    nothing_is_lost(Kind::Sqlite, 2).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_on_postgresql_may_die_anywhere() -> Result<()> {
+    nothing_is_lost(Kind::Postgres, 1).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_on_mariadb_may_die_anywhere() -> Result<()> {
+    nothing_is_lost(Kind::Mariadb, 1).await
+}

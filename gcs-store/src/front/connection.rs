@@ -182,26 +182,40 @@ impl Connection {
             }
         };
         // What was asked is answered before the end.
-        ending.set(Some(match end {
+        let hurried = match end {
             End::Broken(_) => return end,
-            End::Quiesced | End::Fenced | End::Stopping => Ending::Hurried,
-            _ => Ending::Orderly,
+            End::Quiesced | End::Fenced | End::Stopping => true,
+            // The client is done; nobody waits for it when all are to go.
+            _ => self.front.phase() != Phase::Serving,
+        };
+        ending.set(Some(if hurried {
+            Ending::Hurried
+        } else {
+            Ending::Orderly
         }));
         self.queue.nudge();
-        let called_off = async {
+        let another_phase = async {
             match end {
                 End::Quiesced => self.front.phase_is_not(Phase::Quiescing).await,
-                _ => std::future::pending().await,
+                _ if hurried => std::future::pending().await,
+                _ => self.front.phase_is_not(Phase::Serving).await,
             }
         };
-        select! {
+        let written = select! {
             biased;
-            written = &mut writing => match written {
-                End::Closed => {}
-                worse => return worse,
-            },
-            () = called_off => {}
+            written = &mut writing => written,
+            () = another_phase => {
+                if matches!(end, End::Quiesced) {
+                    // That was called off.
+                    return end;
+                }
+                ending.set(Some(Ending::Hurried));
+                writing.await
+            }
+        };
+        match written {
+            End::Closed => end,
+            worse => worse,
         }
-        end
     }
 }

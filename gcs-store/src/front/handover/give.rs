@@ -18,6 +18,8 @@ use crate::{
     gcs::engine::EngineState,
 };
 
+/// For a visitor to say what it wants; meanwhile nobody is let in.
+const FIRST_WORD: Duration = Duration::from_secs(1);
 /// For one message of the conversation.
 const A_WORD: Duration = Duration::from_secs(5);
 /// To send or take all connections.
@@ -53,7 +55,7 @@ pub(crate) async fn give(
             return Outcome::Ours;
         }
     }
-    let asked = match within(A_WORD, channel.receive::<Asks>()).await {
+    let asked = match within(FIRST_WORD, channel.receive::<Asks>()).await {
         Ok(asked) => asked.message,
         Err(error) => {
             tracing::debug!(%error, "a visitor at the handover socket said nothing");

@@ -159,6 +159,30 @@ async fn half_a_request_and_half_an_answer_move_as_they_are() {
 }
 
 #[tokio::test]
+async fn who_said_goodbye_and_does_not_listen_holds_nobody_up() {
+    locally(async {
+        let stage = Stage::new();
+        let first = stage.start().await;
+        let mut client = first.client().await;
+        let value = "x".repeat(16 << 10);
+        call(&mut client, &format!("HSET RAYa@KV f {value}")).await;
+        let mut request = bytes::BytesMut::new();
+        for _ in 0..1000 {
+            write_command(&mut request, &["HGET", "RAYa@KV", "f"]);
+        }
+        write_command(&mut request, &["QUIT"]);
+        let mut gone = TcpStream::connect(first.address).await.unwrap();
+        gone.write_all(&request).await.unwrap();
+        until("answers wait", || first.shared.report().waiting_bytes > 0).await;
+        let second = stage.take_over().await.unwrap();
+        assert_eq!(first.ended().await, Ended::HandedOver);
+        assert_eq!(call(&mut client, "PING").await, Reply::PONG);
+        second.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn who_waits_for_the_database_hands_nothing_over() {
     locally(async {
         let mut stage = Stage::new();

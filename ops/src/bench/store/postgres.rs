@@ -18,7 +18,7 @@ use rustix::{
     fs::{Gid, Uid, chown},
     process::Signal,
 };
-use tokio::{net::TcpStream, time::sleep};
+use tokio::time::sleep;
 
 use super::super::{
     guard::Guard,
@@ -78,7 +78,7 @@ impl Postgres {
         // SIGINT: it ends without waiting for its clients.
         let mut guard = Guard::new(process, Signal::INT);
         let began = Instant::now();
-        while TcpStream::connect(address).await.is_err() {
+        while !is_ready(&data) {
             if let Err(error) = guard.check() {
                 bail!("PostgreSQL is not ready: {error:#}\n{}", said().trim());
             }
@@ -130,6 +130,15 @@ pub fn programs() -> Option<PathBuf> {
         .rev()
         .chain(env::split_paths(&path))
         .find(|folder| folder.join("initdb").is_file() && folder.join("postgres").is_file())
+}
+
+/// Whether the server of `data` says in its file that it takes connections;
+/// its port is open before.
+fn is_ready(data: &Path) -> bool {
+    let file = fs::read_to_string(data.join("postmaster.pid")).unwrap_or_default();
+    file.lines()
+        .nth(7)
+        .is_some_and(|state| state.trim() == "ready")
 }
 
 /// Whom to run it as, if this is root.
@@ -184,6 +193,6 @@ mod tests {
 
         drop(postgres);
 
-        assert!(TcpStream::connect(address).await.is_err());
+        assert!(tokio::net::TcpStream::connect(address).await.is_err());
     }
 }

@@ -32,25 +32,19 @@ use std::{
 };
 
 use argon2::{Argon2, PasswordHash, PasswordVerifier as _};
-use foldhash::{HashMap, HashSet};
+use foldhash::HashSet;
 use ray_tables::{NamespaceName, User};
 use resp::Reply;
 use subtle::ConstantTimeEq as _;
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
+use super::guesses::Guesses;
+
 /// Hashes that are worked on at a time.
 const AT_ONCE: usize = 2;
 /// Verified passwords that are remembered.
 const REMEMBERED: usize = 16_384;
-/// Addresses whose failures are remembered.
-const GUESSERS: usize = 16_384;
-/// The first failure costs the next guess so long, each further one twice as
-/// much, up to `DELAY_MAX`.
-const DELAY: Duration = Duration::from_millis(100);
-const DELAY_MAX: Duration = Duration::from_secs(5);
-/// After so long without a failure an address starts afresh.
-const FORGIVEN: Duration = Duration::from_secs(60);
 
 /// What a connection has shown itself to be.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -81,14 +75,8 @@ pub(crate) struct Guard {
     /// Keyed hash of the store's password.
     password: Option<blake3::Hash>,
     verified: RefCell<HashSet<[u8; 32]>>,
-    failures: RefCell<HashMap<IpAddr, Failures>>,
+    guesses: RefCell<Guesses>,
     workers: Semaphore,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Failures {
-    count: u32,
-    last: Instant,
 }
 
 /// `-NOAUTH`, as Redis says it.
@@ -130,7 +118,7 @@ impl Guard {
             key,
             password: password.map(|it| blake3::keyed_hash(&key, it.as_bytes())),
             verified: RefCell::default(),
-            failures: RefCell::default(),
+            guesses: RefCell::default(),
             workers: Semaphore::new(AT_ONCE),
         })
     }
@@ -270,7 +258,7 @@ impl Guard {
                     verified.clear();
                 }
                 verified.insert(name(hash));
-                self.failures.borrow_mut().remove(&peer);
+                self.guesses.borrow_mut().right(peer);
                 return true;
             }
         }
@@ -279,38 +267,13 @@ impl Guard {
 
     /// How long the next guess of `peer` must wait.
     fn delay(&self, peer: IpAddr) -> Duration {
-        let failures = self.failures.borrow();
-        match failures.get(&peer) {
-            Some(failures) if failures.last.elapsed() < FORGIVEN => {
-                let doublings = failures.count.saturating_sub(1).min(10);
-                DELAY_MAX.min(DELAY * 2_u32.pow(doublings))
-            }
-            _ => Duration::ZERO,
-        }
+        self.guesses.borrow().delay(peer, Instant::now())
     }
 
     /// Notes a failure, waits and gives the answer.
     async fn refuse(&self, peer: IpAddr) -> Reply {
         let delay = self.delay(peer);
-        {
-            let mut failures = self.failures.borrow_mut();
-            if failures.len() >= GUESSERS {
-                failures.retain(|_, it| it.last.elapsed() < FORGIVEN);
-                if failures.len() >= GUESSERS {
-                    failures.clear();
-                }
-            }
-            let now = Instant::now();
-            let entry = failures.entry(peer).or_insert(Failures {
-                count: 0,
-                last: now,
-            });
-            if entry.last.elapsed() >= FORGIVEN {
-                entry.count = 0;
-            }
-            entry.count = entry.count.saturating_add(1);
-            entry.last = now;
-        }
+        self.guesses.borrow_mut().wrong(peer, Instant::now());
         tokio::time::sleep(delay).await;
         wrong()
     }
@@ -337,146 +300,5 @@ fn matches_hash(hash: &str, password: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::Ipv4Addr;
-
-    use argon2::{
-        Algorithm, Params, Version,
-        password_hash::{PasswordHasher as _, SaltString},
-    };
-
-    use super::*;
-
-    const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-
-    fn name(text: &str) -> NamespaceName {
-        NamespaceName::new(text).unwrap()
-    }
-
-    fn hash(password: &str) -> String {
-        let params = Params::new(64, 1, 1, None).unwrap();
-        let salt = SaltString::encode_b64(b"0123456789abcdef").unwrap();
-        Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-            .hash_password(password.as_bytes(), &salt)
-            .unwrap()
-            .to_string()
-    }
-
-    async fn login(guard: &Guard, user: Option<&str>, password: &str) -> Result<Login, String> {
-        let own = |namespace: &NamespaceName| match namespace.as_str() {
-            "own" => vec![hash("old"), hash("new")],
-            _ => Vec::new(),
-        };
-        guard
-            .login(PEER, user.map(str::as_bytes), password.as_bytes(), own)
-            .await
-            .map_err(|reply| reply.as_error().unwrap().to_owned())
-    }
-
-    fn bound(namespace: &str, epoch: Option<u64>) -> Result<Login, String> {
-        let namespace = name(namespace);
-        Ok(Login {
-            identity: Identity::Bound(namespace.clone()),
-            namespace: Some(namespace),
-            epoch,
-        })
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_store_s_password_opens_what_has_none_of_its_own() {
-        let guard = Guard::new(Some("secret")).unwrap();
-        assert!(guard.requires_login(&Identity::Nobody, || false));
-        assert_eq!(login(&guard, None, "secret").await, Ok(Login::shared()));
-        assert_eq!(
-            login(&guard, Some("default"), "secret").await,
-            Ok(Login::shared())
-        );
-        assert_eq!(
-            login(&guard, Some("a/7"), "secret").await,
-            bound("a", Some(7))
-        );
-        for (user, password) in [
-            (None, "wrong"),
-            (Some("a"), "wrong"),
-            (Some("a"), ""),
-            (Some("own"), "secret"),
-            (Some("a@b"), "secret"),
-        ] {
-            let refused = login(&guard, user, password).await.unwrap_err();
-            assert!(refused.starts_with("WRONGPASS "), "{user:?}");
-        }
-        assert!(guard.admit(&Identity::Shared, &name("a"), false).is_ok());
-        assert!(guard.admit(&Identity::Shared, &name("own"), true).is_err());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_namespace_opens_to_each_of_its_own_passwords() {
-        let guard = Guard::new(None).unwrap();
-        assert_eq!(
-            login(&guard, Some("own/3"), "new").await,
-            bound("own", Some(3))
-        );
-        assert_eq!(login(&guard, Some("own"), "old").await, bound("own", None));
-        assert!(login(&guard, Some("own"), "other").await.is_err());
-        let stranger = guard.stranger();
-        let refused = guard.admit(&stranger, &name("own"), true).unwrap_err();
-        assert_eq!(refused, required());
-        assert!(guard.admit(&stranger, &name("a"), false).is_ok());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_open_store_takes_epochs_and_says_that_it_has_no_password() {
-        let guard = Guard::new(None).unwrap();
-        assert!(!guard.requires_login(&guard.stranger(), || false));
-        assert_eq!(login(&guard, Some("a/2"), "any").await, bound("a", Some(2)));
-        let refused = login(&guard, None, "any").await.unwrap_err();
-        assert!(refused.starts_with("ERR AUTH <password> called without any password"));
-    }
-
-    #[test]
-    fn what_a_standby_did_not_check_opens_nothing() {
-        let guard = Guard::new(Some("secret")).unwrap();
-        assert!(!guard.requires_login(&Identity::Unchecked, || true));
-        assert!(guard.requires_login(&Identity::Unchecked, || false));
-        let open = Guard::new(None).unwrap();
-        assert!(
-            open.admit(&Identity::Unchecked, &name("own"), true)
-                .is_err()
-        );
-    }
-
-    #[test]
-    fn who_is_bound_to_a_namespace_touches_no_other() {
-        let guard = Guard::new(None).unwrap();
-        let identity = Identity::Bound(name("a"));
-        assert!(guard.admit(&identity, &name("a"), true).is_ok());
-        let refused = guard.admit(&identity, &name("a2"), false).unwrap_err();
-        assert!(refused.as_error().unwrap().starts_with("NOPERM "));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn guessing_becomes_slow_and_a_known_password_stays_fast() {
-        let guard = Guard::new(None).unwrap();
-        login(&guard, Some("own"), "new").await.unwrap();
-        for _ in 0..8 {
-            login(&guard, Some("own"), "guess").await.unwrap_err();
-        }
-        let began = tokio::time::Instant::now();
-        login(&guard, Some("own"), "guess").await.unwrap_err();
-        assert!(began.elapsed() >= DELAY_MAX);
-
-        let began = tokio::time::Instant::now();
-        login(&guard, Some("own"), "new").await.unwrap();
-        assert_eq!(began.elapsed(), Duration::ZERO);
-    }
-
-    #[test]
-    fn a_password_is_the_first_line_of_its_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("password");
-        fs::write(&path, "hunter 2\n").unwrap();
-        assert_eq!(*read_password(&path).unwrap(), "hunter 2");
-        fs::write(&path, "\n").unwrap();
-        assert!(read_password(&path).is_err());
-    }
-}
+#[path = "auth_tests.rs"]
+mod tests;

@@ -11,7 +11,9 @@
 //! share is behind cells and a command costs no lock.
 
 pub(crate) mod auth;
+mod command;
 mod connection;
+mod guesses;
 pub(crate) mod handover;
 mod keeper;
 mod listener;

@@ -11,7 +11,6 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use ray_tables::StorageKey;
 use resp::{Limits, Parser, Reply};
 use tokio::{
     io::{AsyncRead as _, ReadBuf},
@@ -22,6 +21,7 @@ use tokio_util::io::poll_read_buf;
 
 use super::{
     auth::{self, Identity},
+    command::{cost, key_of, key_of_action, keys_of},
     connection::End,
     queue::{Answer, Held, Queue, Waiting},
     shared::{Phase, Shared},
@@ -190,7 +190,7 @@ impl<'a> Reader<'a> {
         let came = Instant::now();
         let (verb, action) = translate(words);
         match verb {
-            Some(verb) => self.front.metrics.command(verb, key_of(&action)),
+            Some(verb) => self.front.metrics.command(verb, key_of_action(&action)),
             None => self.unknown(words),
         }
         let logs_in = matches!(action, Action::Login { .. } | Action::Quit);
@@ -218,7 +218,7 @@ impl<'a> Reader<'a> {
                     self.say(verb, reply);
                     return None;
                 }
-                let key = key_of_command(&command).cloned();
+                let key = key_of(&command).cloned();
                 let bytes = bytes + cost(&command);
                 let keys = matches!(command, Command::Scan { .. });
                 let pending = self.submit(command, bytes).await;
@@ -240,7 +240,7 @@ impl<'a> Reader<'a> {
                     self.say(verb, reply);
                     return None;
                 }
-                let key = key_of_command(first).cloned();
+                let key = key_of(first).cloned();
                 let mut pending = std::collections::VecDeque::with_capacity(commands.len());
                 for command in commands {
                     pending.push_back(self.submit(command, bytes).await);
@@ -286,12 +286,7 @@ impl<'a> Reader<'a> {
             Standing::Starting => self.front.engine.settled().await,
             known => known,
         };
-        let one = key_of_command(command).map_or(&[][..], std::slice::from_ref);
-        let keys = match command {
-            Command::Del { keys } => keys,
-            _ => one,
-        };
-        for key in keys {
+        for key in keys_of(command) {
             self.front.admit(identity, key)?;
         }
         match standing {
@@ -368,43 +363,5 @@ impl<'a> Reader<'a> {
                 "a client sent a command that the store does not know"
             );
         }
-    }
-}
-
-/// The key an action is about, or the first of several.
-fn key_of(action: &Action) -> Option<&StorageKey> {
-    match action {
-        Action::Run(command) => key_of_command(command),
-        Action::RunAll(commands) => commands.first().and_then(key_of_command),
-        _ => None,
-    }
-}
-
-fn key_of_command(command: &Command) -> Option<&StorageKey> {
-    match command {
-        Command::Hset { key, .. }
-        | Command::Hsetnx { key, .. }
-        | Command::Hget { key, .. }
-        | Command::Hmget { key, .. }
-        | Command::Hexists { key, .. }
-        | Command::Hdel { key, .. }
-        | Command::Hlen { key }
-        | Command::Hscan { key, .. }
-        | Command::Incrby { key, .. }
-        | Command::Get { key } => Some(key),
-        Command::Del { keys } => keys.first(),
-        Command::Scan { .. } => None,
-    }
-}
-
-/// What an answer may take in memory, besides values that are there anyway.
-fn cost(command: &Command) -> u64 {
-    const EACH: u64 = 128;
-    match command {
-        Command::Hmget { fields, .. } => fields.len() as u64 * EACH,
-        Command::Hscan { count, .. } | Command::Scan { count, .. } => {
-            u64::from(*count).min(10_000) * EACH
-        }
-        _ => 0,
     }
 }

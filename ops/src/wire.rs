@@ -182,7 +182,7 @@ impl Process {
             site = %config.site,
             gateway = said(gateway.as_ref().map(|(_, address)| address)),
             registry = said(facts.registry.as_ref()),
-            store = said(facts.store.as_ref().map(|(_, store)| store.local_addr().into()).as_ref()),
+            store = store.as_ref().map_or_else(|| "-".to_owned(), |store| store.local_addr().to_string()),
             admin = admin.local_addr().map_or_else(|| "-".to_owned(), |address| address.to_string()),
             "serving"
         );

@@ -88,12 +88,12 @@ impl Store {
         self.dir.path().join("store.sock").display().to_string()
     }
 
-    fn status(&self) -> Value {
+    fn status(&self) -> anyhow::Result<Value> {
         let admin = format!("http://{}", local(self.admin));
         let done = output(&["store", "status", "--admin", &admin, "-o", "json"]);
-        assert!(done.status.success(), "{}", self.process.log());
-        let picture: Value = serde_json::from_slice(&done.stdout).unwrap();
-        picture["stores"][0]["report"].clone()
+        anyhow::ensure!(done.status.success(), "{}", self.process.log());
+        let picture: Value = serde_json::from_slice(&done.stdout)?;
+        Ok(picture["stores"][0]["report"].clone())
     }
 }
 
@@ -150,7 +150,7 @@ async fn a_store_serves_is_seen_hands_over_and_stops() {
     client.ask(&["DEL", "DUMMY"], ":0\r\n");
     client.ask(&["HSET", "RAYprod@KV", "f", "v"], ":1\r\n");
 
-    let report = store.status();
+    let report = store.status().unwrap();
     assert_eq!(report["pid"], first);
     assert_eq!(report["engine"]["standing"], "active");
     assert_eq!(report["listen"], local(store.port));
@@ -183,6 +183,16 @@ async fn a_store_serves_is_seen_hands_over_and_stops() {
     assert_eq!(done["relayed"], 0);
     let second = store.main_process();
     assert_eq!(done["successor"], second);
+    // At once again: whoever answers at the socket can be asked.
+    let done = output(&["store", "handover", "--socket", &store.socket()]);
+    let said = String::from_utf8(done.stdout).unwrap();
+    let third = store.main_process();
+    let expected = format!("process {third} serves in place of {second}\n");
+    assert!(
+        said.starts_with(&expected),
+        "{said}\n{}",
+        store.process.log()
+    );
     // The old process goes by itself; the connection and the value stay.
     assert!(store.process.end(PATIENCE).await.unwrap().success());
     client.ask(&["HGET", "RAYprod@KV", "f"], "$1\r\nv\r\n");
@@ -193,10 +203,15 @@ async fn a_store_serves_is_seen_hands_over_and_stops() {
     })
     .await
     .unwrap();
-    assert_eq!(store.status()["pid"], second);
+    wait::until("the status", PATIENCE, async || {
+        anyhow::ensure!(store.status()?["pid"] == third);
+        Ok(())
+    })
+    .await
+    .unwrap();
 
-    let second = rustix::process::Pid::from_raw(i32::try_from(second).unwrap()).unwrap();
-    rustix::process::kill_process(second, rustix::process::Signal::TERM).unwrap();
+    let third = rustix::process::Pid::from_raw(i32::try_from(third).unwrap()).unwrap();
+    rustix::process::kill_process(third, rustix::process::Signal::TERM).unwrap();
     let mut rest = Vec::new();
     client.0.read_to_end(&mut rest).unwrap();
     assert_eq!(rest, b"");

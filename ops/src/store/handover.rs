@@ -71,7 +71,7 @@ struct Report {
 struct Inherited {
     /// Connections that moved.
     connections: u64,
-    /// Of these, TLS connections whose bytes the predecessor passes on.
+    /// Of these, TLS connections whose bytes the process that took them passes on.
     relayed: u64,
     /// Milliseconds in which no command was run.
     silent_ms: u64,
@@ -189,7 +189,7 @@ fn words(done: &Done) -> String {
     text.push_str(&format!("without service       {} ms\n", it.silent_ms));
     if it.relayed > 0 {
         text.push_str(&format!(
-            "of them TLS           {} (process {predecessor} passes their bytes on until they end)\n",
+            "of them TLS           {} (the process that took them passes their bytes on)\n",
             it.relayed
         ));
     }
@@ -215,7 +215,7 @@ mod tests {
         process 18 serves in place of 17
         connections moved     12
         without service       87 ms
-        of them TLS           4 (process 17 passes their bytes on until they end)
+        of them TLS           4 (the process that took them passes their bytes on)
         ");
         let json = serde_json::to_value(&done).unwrap();
         assert_eq!(json["connections"], 12);

@@ -19,7 +19,7 @@ use std::{
 use rustix::process::Signal;
 use tokio::{
     process::Command,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal as TokioSignal, SignalKind, signal},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -29,43 +29,52 @@ pub const ASK: Signal = Signal::USR2;
 /// What asks a store to take the place of the one that runs.
 pub const TAKE_OVER: &str = "--take-over";
 
-/// Starts a successor each time it is asked for one, until `stop` fires. One
-/// that ends before it has taken this process's place is reported, and this
-/// process serves on.
-///
-/// # Errors
-/// If the signal cannot be listened for.
-pub async fn on_demand(socket: Option<PathBuf>, stop: CancellationToken) -> io::Result<()> {
-    let mut asked = signal(SignalKind::user_defined2())?;
-    let command = command();
-    while stop
-        .run_until_cancelled(asked.recv())
-        .await
-        .flatten()
-        .is_some()
-    {
+/// Hears when a successor is asked for.
+#[derive(Debug)]
+pub struct Demand(TokioSignal);
+
+impl Demand {
+    /// Listens for the signal. Before anybody can know of this process: until
+    /// then the signal would end it.
+    ///
+    /// # Errors
+    /// If the signal cannot be listened for.
+    pub fn hear() -> io::Result<Self> {
+        signal(SignalKind::user_defined2()).map(Self)
+    }
+
+    /// Starts a successor each time one is asked for, until one has
+    /// `succeeded`. One that ends before that is reported, and this process
+    /// serves on.
+    pub async fn serve(mut self, socket: Option<PathBuf>, succeeded: CancellationToken) {
+        let command = command();
         let (Some(_), [program, arguments @ ..]) = (&socket, &*command) else {
-            tracing::error!("asked for a successor, but there is no handover socket");
-            continue;
-        };
-        let mut successor = match Command::new(program).args(arguments).spawn() {
-            Ok(successor) => successor,
-            Err(error) => {
-                let program = program.to_string_lossy();
-                tracing::error!(%error, %program, "a successor cannot be started");
-                continue;
+            while let Some(Some(())) = succeeded.run_until_cancelled(self.0.recv()).await {
+                tracing::error!("asked for a successor, but there is no handover socket");
             }
+            return;
         };
-        tracing::info!(successor.pid = successor.id(), "started a successor");
-        match stop.run_until_cancelled(successor.wait()).await {
-            Some(Ok(status)) => {
-                tracing::error!(%status, "the successor ended, this process serves on");
+        while let Some(Some(())) = succeeded.run_until_cancelled(self.0.recv()).await {
+            let mut successor = match Command::new(program).args(arguments).spawn() {
+                Ok(successor) => successor,
+                Err(error) => {
+                    let program = program.to_string_lossy();
+                    tracing::error!(%error, %program, "a successor cannot be started");
+                    continue;
+                }
+            };
+            tracing::info!(successor.pid = successor.id(), "started a successor");
+            match succeeded.run_until_cancelled(successor.wait()).await {
+                Some(Ok(status)) => {
+                    tracing::error!(%status, "the successor ended, this process serves on");
+                }
+                Some(Err(error)) => {
+                    tracing::error!(%error, "what became of the successor is unknown");
+                }
+                None => {}
             }
-            Some(Err(error)) => tracing::error!(%error, "what became of the successor is unknown"),
-            None => {}
         }
     }
-    Ok(())
 }
 
 /// The program and its arguments; empty if it cannot be known.

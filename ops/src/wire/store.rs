@@ -7,14 +7,14 @@
 //!                                                         last TLS client left
 //! ```
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::net::SocketAddr;
 
 use anyhow::Context;
 use gcs_store::{Config, Handle, Store, config::without_password};
 use tokio_util::sync::CancellationToken;
 
 use super::roles::Roles;
-use crate::store::{notify, successor};
+use crate::store::{notify, successor::Demand};
 
 /// What is said once a store takes part: by its settings, where it listens and
 /// where the admin listener is.
@@ -28,6 +28,7 @@ pub struct Keeper {
     store: Store,
     settings: Config,
     greet: Greet,
+    demand: Demand,
 }
 
 impl Keeper {
@@ -36,11 +37,13 @@ impl Keeper {
     /// # Errors
     /// If either cannot be had.
     pub async fn open(settings: &Config, greet: Greet) -> anyhow::Result<Self> {
+        let demand = Demand::hear().context("SIGUSR2")?;
         let store = Store::open(settings.clone()).await.context("store")?;
         Ok(Self {
             store,
             settings: settings.clone(),
             greet,
+            demand,
         })
     }
 
@@ -48,6 +51,11 @@ impl Keeper {
     pub fn facts(&self) -> (String, Handle) {
         let database = without_password(&self.settings.database);
         (database, self.store.handle())
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.store.handle().local_addr()
     }
 
     /// Fires when a successor has its place.
@@ -62,13 +70,20 @@ impl Keeper {
             store,
             settings,
             greet,
+            demand,
         } = self;
         let handle = store.handle();
         let stopped = stop.clone();
         roles.start(STORE, async move { Ok(store.run(stopped).await?) });
 
-        let (stopped, socket) = (stop.clone(), settings.handover_socket.clone());
-        roles.start("succession", succession(socket, stopped));
+        let stopped = stop.clone();
+        let succession = demand.serve(settings.handover_socket.clone(), handle.succeeded());
+        roles.start("succession", async move {
+            stopped.run_until_cancelled(succession).await;
+            // With a successor there is nothing more to do.
+            stopped.cancelled().await;
+            Ok(())
+        });
 
         let stopped = stop.clone();
         roles.start("greeting", async move {
@@ -86,10 +101,6 @@ impl Keeper {
             Ok(())
         });
     }
-}
-
-async fn succession(socket: Option<PathBuf>, stop: CancellationToken) -> anyhow::Result<()> {
-    Ok(successor::on_demand(socket, stop).await?)
 }
 
 /// Ends when a successor has the place of the store; never if there is none.

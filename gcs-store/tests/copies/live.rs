@@ -129,7 +129,7 @@ pub(crate) async fn a_clone_of_a_namespace_in_use_is_of_one_moment(settings: &Se
     until(&database, written, 2).await;
     let mut seen = Vec::new();
     let mut reader = store.client().await;
-    for nth in 0..5 {
+    for nth in 0..3 {
         let copy = name(&format!("copy{nth}"));
         let cloned = copies::clone(&database, &prod, None, &copy, &Progress::none())
             .await

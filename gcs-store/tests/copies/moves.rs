@@ -126,3 +126,60 @@ pub(crate) async fn nothing_is_moved_over_what_exists(database: &Database) {
     let missing = Catalog::new(database).find(&name("odd")).await;
     assert!(matches!(missing, Err(namespace::Error::Missing { .. })));
 }
+
+pub(crate) async fn a_move_over_tls_checks_the_certificate(database: &Database) {
+    let folder = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let cert = file("cert.pem", &made.cert.pem());
+    let key = file("key.pem", &made.signing_key.serialize_pem());
+    let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let other = file("other.pem", &other.cert.pem());
+    // Redis runs as a user of its own.
+    for path in [folder.path(), &cert, &key] {
+        let all = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(path, all).unwrap();
+    }
+    let [port] = harness::ports::free().unwrap();
+    let port = port.to_string();
+    let shown = |path: &std::path::Path| path.display().to_string();
+    let (cert_file, key_file) = (shown(&cert), shown(&key));
+    let home = tempfile::tempdir().unwrap();
+    let redis = Redis::start(
+        home.path(),
+        &[
+            "--tls-port",
+            &port,
+            "--tls-cert-file",
+            &cert_file,
+            "--tls-key-file",
+            &key_file,
+            "--tls-auth-clients",
+            "no",
+        ],
+    )
+    .await
+    .unwrap();
+    let plain = Target::new(redis.address().to_string());
+    let mut client = Client::connect(&plain).await.unwrap();
+    let rows = [row(TableName::KV, b"a", b"1")];
+    write(&mut client, "prod", &rows).await;
+
+    let none = Progress::none();
+    let url = format!("rediss://localhost:{port}");
+    let strange = Address::new(&url, None, Some(&other)).unwrap();
+    let refused = copies::import(database, &strange, "prod", &name("prod"), &none).await;
+    assert!(matches!(
+        refused,
+        Err(Error::Remote(copies::remote::Error::Client(_)))
+    ));
+    let known = Address::new(&url, None, Some(&cert)).unwrap();
+    copies::import(database, &known, "prod", &name("prod"), &none)
+        .await
+        .unwrap();
+    assert_eq!(holds(database, &name("prod")).await, picture_of(&rows));
+}

@@ -88,7 +88,7 @@ pub(crate) async fn what_was_deleted_comes_back_until_it_is_purged(database: &Da
 
     catalog.delete(&prod, false).await.unwrap();
     let purged = catalog.purge(None, Duration::ZERO).await.unwrap();
-    assert_eq!(purged, [prod.clone()]);
+    assert_eq!(purged, std::slice::from_ref(&prod));
     let gone = catalog.undelete(&prod).await;
     assert!(matches!(gone, Err(Error::Missing { .. })));
     let left = number(database, "SELECT COUNT(*) FROM gcs_row", &[]).await;

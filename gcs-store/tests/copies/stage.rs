@@ -95,7 +95,7 @@ pub(crate) fn row(table: TableName, field: &[u8], value: &[u8]) -> Row {
 /// Rows with everything that is hard: bytes that are no text, empty values,
 /// long fields, large values, and one large value twice.
 pub(crate) fn hard_rows() -> Vec<Row> {
-    let mut large = vec![0; 3 * 1024 * 1024 + 7];
+    let mut large = vec![0; 1024 * 1024 + 7];
     for (nth, byte) in large.iter_mut().enumerate() {
         *byte = u8::try_from(nth * 31 % 251).unwrap();
     }
@@ -227,15 +227,18 @@ pub(crate) async fn clean(database: &Database, namespace: &NamespaceName, at_ms:
 
 /// Writes rows over RESP, as a head would.
 pub(crate) async fn write(client: &mut Client, namespace: &str, rows: &[Row]) {
-    for (table, field, value) in rows {
-        let key = Bytes::from(format!("RAY{namespace}@{table}"));
-        let command = if *table == TableName::JOB_COUNTER {
-            vec![Bytes::from_static(b"INCRBY"), key, value.clone()]
-        } else {
+    let commands: Vec<_> = rows
+        .iter()
+        .map(|(table, field, value)| {
+            let key = Bytes::from(format!("RAY{namespace}@{table}"));
+            if *table == TableName::JOB_COUNTER {
+                return vec![Bytes::from_static(b"INCRBY"), key, value.clone()];
+            }
             let verb = Bytes::from_static(b"HSET");
             vec![verb, key, field.clone(), value.clone()]
-        };
-        let reply = client.call(&command).await.unwrap();
+        })
+        .collect();
+    for reply in client.pipeline(&commands).await.unwrap() {
         assert_eq!(reply.as_error(), None);
     }
 }

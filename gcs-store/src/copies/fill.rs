@@ -134,6 +134,10 @@ impl Fill {
         let record = change.find(name).await?;
         record.refuse_in_use(now_ms)?;
         let (id, before) = (record.id, record.state);
+        if record.deleted_ms.is_some() {
+            // Its history is being purged.
+            record.refuse_unless(&[State::Deleted])?;
+        }
         if before == State::Incomplete {
             leftover(&mut change, record).await?;
         } else {

@@ -138,7 +138,7 @@ impl Handle {
         let mut standings = self.standings.clone();
         // The sender goes when the store ends: then nothing settles any more.
         if settled(&mut standings).await.is_none() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 

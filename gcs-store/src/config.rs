@@ -281,12 +281,8 @@ mod tests {
     }
 
     #[test]
-    fn the_default_is_valid() {
-        assert_eq!(Config::default().validate(), Ok(()));
-    }
-
-    #[test]
     fn an_open_listener_is_refused_unless_it_is_asked_for() {
+        assert_eq!(Config::default().validate(), Ok(()));
         let open = Config {
             listen: SocketAddr::from(([10, 0, 0, 5], 6379)),
             ..Config::default()
@@ -372,14 +368,7 @@ mod tests {
         ] {
             assert_eq!(database(url), Ok(()), "{url}");
         }
-        for url in [
-            "",
-            "ray.db",
-            "redis://db",
-            "sqlite://",
-            "sqlite::memory:",
-            "postgres:db",
-        ] {
+        for url in ["", "ray.db", "redis://db", "sqlite://", "postgres:db"] {
             assert!(database(url).is_err(), "{url}");
         }
     }

@@ -17,10 +17,14 @@
 //! catalog finds no entry, since its hash is part of the name.
 //!
 //! Invariants:
-//! 1. Secrets are compared in constant time, and shown nowhere.
+//! 1. Secrets are compared in constant time, and shown nowhere
+//!    (`a_log_line_shows_no_password`).
 //! 2. Guessing is slow: each failure makes the next guess of that address wait
 //!    longer, and at most [`AT_ONCE`] hashes are worked on at a time. A password
-//!    that was right before is not slowed down by others' guesses.
+//!    that was right before is not slowed down by others' guesses
+//!    (`guessing_becomes_slow_and_a_known_password_stays_fast`).
+//! 3. What a standby has not checked opens nothing
+//!    (`what_a_standby_did_not_check_opens_nothing`).
 
 use std::{
     cell::RefCell,

@@ -18,11 +18,14 @@
 //! one at a time.
 //!
 //! Invariants:
-//! 1. Answers leave in the order of the questions.
-//! 2. An idle connection holds no buffer.
+//! 1. Answers leave in the order of the questions
+//!    (`five_thousand_commands_are_answered_in_order`,
+//!    `large_values_keep_their_place_among_small_ones`).
+//! 2. An idle connection holds no buffer (`an_idle_connection_costs_little`).
 //! 3. Everything that matters is in [`Connection`] whenever either half waits,
-//!    so a half can be dropped and begun again. Only the reader may be in the
-//!    middle of a request, and is not dropped then.
+//!    so a half can be dropped and begun again
+//!    (`who_waits_for_the_database_hands_nothing_over`). Only the reader may be
+//!    in the middle of a request, and is not dropped then.
 //!
 //! [`WRITE_AHEAD`]: super::writing::WRITE_AHEAD
 

@@ -32,9 +32,15 @@
 //! as the same user or as root.
 //!
 //! Invariants:
-//! 1. At every moment one process reads a connection, or none does.
-//! 2. No request is lost and none is run twice: what was read and not run
-//!    travels as bytes, what was answered and not sent as well.
+//! 1. At every moment one process reads a connection, or none does
+//!    (`a_successor_that_fails_gives_everything_back`).
+//! 2. No request is lost and none is run twice
+//!    (`a_successor_takes_over_under_load`): what was read and not run travels
+//!    as bytes, what was answered and not sent as well
+//!    (`half_a_request_and_half_an_answer_move_as_they_are`).
+//! 3. A handover waits for no client: neither for one that does not read nor
+//!    for one that has gone
+//!    (`who_said_goodbye_and_does_not_listen_holds_nobody_up`).
 
 mod channel;
 mod control;

@@ -343,8 +343,14 @@ impl Fill {
             return Err(Error::Overtaken);
         }
         change.set_state(self.id, State::Active).await?;
-        let sql = "UPDATE gcs_namespace SET seen_ms = 0, cluster_id = ? WHERE id = ?";
-        let values = [self.cluster_id.clone().into(), self.id.0.into()];
+        // A namespace that is put back is no orphan for its age.
+        let seen_ms = self.before.map_or(0, |_| change.now_ms);
+        let sql = "UPDATE gcs_namespace SET seen_ms = ?, cluster_id = ? WHERE id = ?";
+        let values = [
+            seen_ms.into(),
+            self.cluster_id.clone().into(),
+            self.id.0.into(),
+        ];
         change.transaction.execute(sql, &values).await?;
         also(&mut change, self.id).await?;
         Ok(change.commit().await?)

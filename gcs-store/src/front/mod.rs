@@ -283,8 +283,12 @@ impl Front {
                 }
             }
         };
-        // The successor's socket is at its place; the listener is one of two.
-        drop((listener, control));
+        // The listener is one of two.
+        drop(listener);
+        match control {
+            Some(control) if ended == Ended::HandedOver => control.leave(),
+            _ => drop(control),
+        }
         shared.tasks.close();
         match ended {
             Ended::Stopped => {

@@ -11,7 +11,8 @@ use tokio::net::{UnixListener, UnixStream};
 
 use super::{Asks, HandoverError, Says, channel::Channel};
 
-/// A socket in the file system, removed when it is dropped.
+/// A socket in the file system, removed when it is dropped, but not when it is
+/// left.
 #[derive(Debug)]
 pub(crate) struct Control {
     listener: UnixListener,
@@ -47,6 +48,12 @@ impl Control {
         })
     }
 
+    /// Closes it and leaves the file: the successor puts its own there at this
+    /// very moment, and between a look and a removal it would be that one.
+    pub(crate) fn leave(mut self) {
+        self.path.clear();
+    }
+
     /// The next one who comes.
     pub(crate) async fn accept(&self) -> io::Result<UnixStream> {
         Ok(self.listener.accept().await?.0)
@@ -55,7 +62,7 @@ impl Control {
 
 impl Drop for Control {
     fn drop(&mut self) {
-        // A successor may have put its own there.
+        // Another store may have put its own there.
         let ours = fs::metadata(&self.path).is_ok_and(|it| it.ino() == self.inode);
         if ours {
             let _gone = fs::remove_file(&self.path);
@@ -120,5 +127,14 @@ mod tests {
         assert!(connect(&path).await.unwrap().is_some());
         drop(second);
         assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn who_hands_over_removes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store.socket");
+        Control::open(&path).unwrap().leave();
+        assert!(path.exists());
+        assert!(connect(&path).await.unwrap().is_none());
     }
 }

@@ -8,11 +8,12 @@ CREATE TABLE IF NOT EXISTS gcs_writer (
   address         TEXT    NOT NULL,
   beat            INTEGER NOT NULL,
   catalog_version INTEGER NOT NULL,
-  catalog_seen    INTEGER NOT NULL
+  catalog_seen    INTEGER NOT NULL,
+  folded          INTEGER NOT NULL
 );
 
-INSERT INTO gcs_writer (id, epoch, holder, address, beat, catalog_version, catalog_seen)
-SELECT 1, 0, '', '', 0, 0, 0
+INSERT INTO gcs_writer (id, epoch, holder, address, beat, catalog_version, catalog_seen, folded)
+SELECT 1, 0, '', '', 0, 0, 0, 0
 WHERE NOT EXISTS (SELECT 1 FROM gcs_writer WHERE id = 1);
 
 CREATE TABLE IF NOT EXISTS gcs_namespace (

@@ -69,6 +69,14 @@ fn check(text: &str, max: usize) -> Result<(), NameError> {
             max,
         });
     }
+    // Some databases take no notice of a space at the end when they compare.
+    let ends = [text.chars().next(), text.chars().next_back()];
+    if let Some(space) = ends.into_iter().flatten().find(|c| c.is_whitespace()) {
+        return Err(NameError::Character {
+            name: text.to_owned(),
+            found: space,
+        });
+    }
     match text.chars().find(|c| c.is_control() || *c == '@') {
         Some(found) => Err(NameError::Character {
             name: text.to_owned(),

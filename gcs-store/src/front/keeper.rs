@@ -1,11 +1,14 @@
 //! Runs the engine beside the front, ends it for a successor, and starts it
 //! again if the successor fails.
 
-use std::{cell::RefCell, rc::Rc};
+use std::{cell::RefCell, rc::Rc, time::Duration};
 
 use futures_util::future::LocalBoxFuture;
 use gcs_sql::Database;
-use tokio::task::JoinHandle;
+use tokio::{
+    task::{JoinError, JoinHandle},
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::handover::Keeper;
@@ -13,6 +16,10 @@ use crate::gcs::{
     engine::{self, EngineState, Settings},
     session::Engine,
 };
+
+/// How long the engine may take to end for a successor. It takes longer only
+/// while the database is away.
+const RETIRES: Duration = Duration::from_secs(5);
 
 /// The engine's task.
 pub(crate) struct EngineKeeper {
@@ -59,19 +66,33 @@ impl EngineKeeper {
         let task = self.task.take();
         match task {
             None => EngineState::default(),
-            Some(task) => task.await.unwrap_or_else(|error| {
-                tracing::error!(%error, "the engine's task failed");
-                EngineState::default()
-            }),
+            Some(task) => given(task.await),
         }
     }
 }
 
+/// What the engine's task gave at its end.
+fn given(ended: Result<EngineState, JoinError>) -> EngineState {
+    ended.unwrap_or_else(|error| {
+        tracing::error!(%error, "the engine's task failed");
+        EngineState::default()
+    })
+}
+
 impl Keeper for EngineKeeper {
-    fn retire(&self) -> LocalBoxFuture<'_, EngineState> {
+    fn retire(&self) -> LocalBoxFuture<'_, Option<EngineState>> {
         Box::pin(async {
             self.engine.retire();
-            self.ended().await
+            let mut task = self.task.take()?;
+            match timeout(RETIRES, &mut task).await {
+                Ok(state) => Some(given(state)),
+                Err(_) if self.engine.stay() => {
+                    *self.task.borrow_mut() = Some(task);
+                    None
+                }
+                // It is on its way, and that does not take long.
+                Err(_) => Some(given(task.await)),
+            }
         })
     }
 

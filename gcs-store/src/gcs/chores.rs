@@ -1,10 +1,10 @@
 //! What an active store does besides commands: signs of life, folds, loads,
 //! sweeps. One step at a time, between groups.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use gcs_sql::{Dialect, Error};
-use tokio::time::Instant;
+use tokio::{task::JoinSet, time::Instant};
 
 use super::{
     engine::Passwords,
@@ -45,6 +45,7 @@ impl Term {
         let version = beat(&mut self.writer, self.catalog_seen).await?;
         self.sure = began + SURE;
         self.beat = began;
+        self.note_trouble(began);
         if version != self.catalog_seen {
             let (entries, passwords) = catalog(&mut self.writer).await;
             self.spaces.set_catalog(entries);
@@ -63,6 +64,7 @@ impl Term {
         let now = Instant::now();
         if now >= self.beat + BEAT {
             self.give_sign_of_life().await?;
+            self.memory = self.spaces.memory();
             status::publish(self);
         }
         if self.fold.is_some() {
@@ -83,10 +85,19 @@ impl Term {
         if now >= self.swept + SWEEP {
             self.swept = now;
             self.evict(now);
-            let calm = self
-                .trouble
-                .is_none_or(|trouble| trouble.elapsed() > self.settings.blob_grace);
-            sweep::sweep(self.shared.database(), &self.settings, calm).await;
+            // Nothing that waits can refer to a blob from before the grace.
+            let calm = self.parked.is_empty()
+                && self
+                    .trouble
+                    .is_none_or(|trouble| trouble.elapsed() > self.settings.blob_grace);
+            // Beside the commands, for deleting much takes long.
+            if self.sweeps.is_empty() {
+                let (database, settings) = (self.shared.database().clone(), self.settings.clone());
+                self.sweeps.spawn_local(async move {
+                    sweep::sweep(&database, &settings, calm).await;
+                });
+            }
+            let _swept = self.sweeps.try_join_next();
         }
         Ok(false)
     }
@@ -104,7 +115,7 @@ impl Term {
             match entry.filter(|entry| entry.state != State::Deleted) {
                 Some(entry) => {
                     self.loading.insert(id);
-                    self.loads.push(self.load(entry));
+                    self.loads.spawn_local(self.load(entry));
                 }
                 // Deleted meanwhile: its commands find it so.
                 None => self.unpark(id),
@@ -118,6 +129,13 @@ impl Term {
             None => self.folded + self.settings.fold,
         };
         fold.min(self.beat + BEAT).min(self.swept + SWEEP)
+    }
+
+    /// Notes that the database was away, if something took that long.
+    pub(super) fn note_trouble(&mut self, began: Instant) {
+        if began.elapsed() > self.writer.database().deadline() {
+            self.trouble = Some(Instant::now());
+        }
     }
 
     /// Drops deleted namespaces from memory once the tables know all of them: a
@@ -139,9 +157,13 @@ impl Term {
             entry.is_none_or(|entry| entry.state == State::Deleted)
         };
         if self.loading.iter().any(deleted) {
-            self.loads.clear();
+            self.loads.abort_all();
+            self.loads = JoinSet::new();
             self.loading.clear();
         }
+        let catalog: HashSet<NamespaceId> = self.spaces.entries().map(|entry| entry.id).collect();
+        self.used.retain(|id, _| catalog.contains(id));
+        self.heads.retain(|id, _| catalog.contains(id));
     }
 
     /// Drops namespaces that nobody uses from memory.

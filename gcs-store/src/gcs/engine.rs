@@ -31,8 +31,15 @@ use super::{
 use crate::metrics::Metrics;
 
 /// How long the holder must have given no sign of life before another takes the
-/// database.
-const SILENCE: Duration = SURE.saturating_mul(2);
+/// database: longer than it answers reads from memory, and longer than one
+/// statement may keep it from giving any.
+fn silence(database: &Database) -> Duration {
+    SURE + SURE.max(database.deadline())
+}
+
+/// How long a stop waits for the group under way. What is not durable by then
+/// has not been answered either.
+const LAST_GROUP: Duration = Duration::from_secs(3);
 
 /// Between two looks of a standby.
 const LOOK: Duration = Duration::from_millis(500);
@@ -96,8 +103,9 @@ pub(crate) async fn run(
     let shared = engine.shared();
     let mut heads: HashMap<NamespaceId, Heads> = inherited.heads.into_iter().collect();
     let mut cursors = Cursors::import(inherited.cursors);
+    let mut first = true;
     loop {
-        let taking = take(&engine, &settings);
+        let taking = take(&engine, &settings, first);
         let taken = tokio::select! {
             biased;
             () = stop.cancelled() => None,
@@ -110,6 +118,7 @@ pub(crate) async fn run(
                 cursors: cursors.export(),
             };
         };
+        first = false;
         gcs_sql::crash::point("startup-taken");
         let writer = Writer::new(shared.database().clone(), epoch);
         let term = Term::begin(
@@ -119,26 +128,37 @@ pub(crate) async fn run(
             std::mem::take(&mut heads),
             std::mem::take(&mut cursors),
         );
-        let end = match term.await {
-            Err(_deposed) => End::Deposed,
-            Ok(mut term) => {
-                let standing = Standing::Active {
-                    epoch: u64::try_from(epoch).unwrap_or(0),
-                };
-                tracing::info!(epoch, "active");
-                shared.standing.send_replace(standing);
-                let end = term.serve(&stop).await;
-                if end != End::Deposed {
-                    let (heads, cursors) = term.leave().await;
-                    return EngineState {
-                        heads,
-                        cursors: cursors.export(),
-                    };
-                }
-                end
+        let serving = async {
+            let mut term = term.await.ok()?;
+            let standing = Standing::Active {
+                epoch: u64::try_from(epoch).unwrap_or(0),
+            };
+            tracing::info!(epoch, "active");
+            shared.standing.send_replace(standing);
+            if term.serve(&stop).await == End::Deposed {
+                return None;
+            }
+            let (heads, cursors) = term.leave().await;
+            Some(EngineState {
+                heads,
+                cursors: cursors.export(),
+            })
+        };
+        let overdue = async {
+            stop.cancelled().await;
+            sleep(LAST_GROUP).await;
+        };
+        let left = tokio::select! {
+            biased;
+            left = serving => left,
+            () = overdue => {
+                tracing::warn!("the database is away: what waits for it is not answered");
+                return EngineState::default();
             }
         };
-        debug_assert_eq!(end, End::Deposed, "all else has returned");
+        if let Some(state) = left {
+            return state;
+        }
         tracing::warn!("deposed: another process has the database; closing all connections");
         shared.standing.send_replace(Standing::Starting);
         shared.close_all();
@@ -146,7 +166,10 @@ pub(crate) async fn run(
 }
 
 /// Waits until the database is this process's; the epoch, and the lock to hold.
-async fn take(engine: &Engine, settings: &Settings) -> (i64, Option<File>) {
+///
+/// On the `first` time its place may be free: whoever had it before is no more.
+/// Later, somebody who has this place is alive.
+async fn take(engine: &Engine, settings: &Settings, first: bool) -> (i64, Option<File>) {
     let shared = engine.shared();
     let database = shared.database();
     let holder = format!("{}#{:016x}", settings.place, fastrand::u64(..));
@@ -170,15 +193,17 @@ async fn take(engine: &Engine, settings: &Settings) -> (i64, Option<File>) {
             return (held.epoch, lock);
         }
         let silent = match &seen {
-            Some((before, since)) if *before == held => since.elapsed() >= SILENCE,
+            Some((before, since)) if *before == held => since.elapsed() >= silence(database),
             _ => {
                 seen = Some((held.clone(), Instant::now()));
                 false
             }
         };
         let place = held.holder.split_once('#').map(|(place, _)| place);
-        let free = held.holder.is_empty() || lock.is_some() || place == Some(&settings.place);
-        if free || silent {
+        let own = first && (lock.is_some() || place == Some(&settings.place));
+        if held.holder.is_empty() || own || silent {
+            // Nobody is sent anywhere from now on.
+            shared.standing.send_replace(Standing::Starting);
             match writer::take(database, &held, &holder, &settings.address).await {
                 Ok(true) => return (held.epoch + 1, lock),
                 Ok(false) => {}

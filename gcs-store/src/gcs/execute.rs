@@ -126,7 +126,8 @@ pub(crate) fn creates(command: &Command) -> bool {
     )
 }
 
-fn writes(command: &Command) -> bool {
+/// Whether the command may change anything.
+pub(crate) fn writes(command: &Command) -> bool {
     creates(command) || matches!(command, Command::Hdel { .. } | Command::Del { .. })
 }
 
@@ -204,6 +205,9 @@ fn admit(space: &Space, command: &Command, room: Room) -> Result<(), Cow<'static
 
 const NO_ROOM: &str = "OOM the store holds as much in memory as it may (store.image_limit)";
 
+/// Longest id of a cluster; Ray's have 28 bytes.
+const CLUSTER_ID_MAX: usize = 255;
+
 /// A cluster must not take the place of one whose nodes are alive.
 fn guard_cluster(space: &Space, new: &Stored) -> Result<(), Cow<'static, str>> {
     let nodes = space.image.behind(&TableName::NODE, Bound::Unbounded);
@@ -216,8 +220,9 @@ fn guard_cluster(space: &Space, new: &Stored) -> Result<(), Cow<'static, str>> {
             }
             Stored::Blob { .. } => false,
         });
-    let Stored::Inline(new) = new else {
-        return Ok(());
+    let new = match new {
+        Stored::Inline(new) if new.len() <= CLUSTER_ID_MAX => new,
+        _ => return Err(format!("ERR a cluster's id has at most {CLUSTER_ID_MAX} bytes").into()),
     };
     crate::namespace::cluster_guard(alive, space.entry.cluster_id.as_deref(), new)
         .map_err(|refusal| format!("ERR namespace {}: {refusal}", space.entry.name).into())

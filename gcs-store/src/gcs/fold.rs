@@ -39,6 +39,9 @@ const SLICE_BYTES: usize = 2 * 1024 * 1024;
 /// What replaced values must have lived to be remembered, in milliseconds.
 pub(crate) const REMEMBERED_MS: i64 = 60_000;
 
+/// Bytes that a short column takes.
+const SHORT: usize = 255;
+
 /// A fold under way.
 #[derive(Debug)]
 pub(crate) struct Fold {
@@ -202,8 +205,8 @@ impl Fold {
                 head.namespace.0.into(),
                 signed(head.epoch).into(),
                 kind.into(),
-                head.peer.as_str().into(),
-                head.user.as_str().into(),
+                short(&head.peer).into(),
+                short(&head.user).into(),
                 (*began_ms).into(),
             ];
             // A replayed journal may tell of a head that is known.
@@ -227,13 +230,15 @@ impl Fold {
             let Some(space) = spaces.get(*namespace) else {
                 continue;
             };
+            let cluster_id = space.entry.cluster_id.clone();
+            let cluster_id = cluster_id.filter(|id| id.len() <= SHORT);
             transaction
                 .execute(
                     "UPDATE gcs_namespace SET seen_ms = ?, epoch = ?, cluster_id = ? WHERE id = ?",
                     &[
                         at_ms.into(),
                         signed(space.entry.epoch).into(),
-                        space.entry.cluster_id.clone().into(),
+                        cluster_id.into(),
                         namespace.0.into(),
                     ],
                 )
@@ -242,6 +247,12 @@ impl Fold {
         transaction
             .execute(
                 "DELETE FROM gcs_journal WHERE seq <= ?",
+                &[self.upto.into()],
+            )
+            .await?;
+        transaction
+            .execute(
+                "UPDATE gcs_writer SET folded = ? WHERE id = 1",
                 &[self.upto.into()],
             )
             .await?;
@@ -320,6 +331,11 @@ fn padded(keys: &[Value]) -> Vec<Value> {
         padded.resize(keys.len().next_power_of_two(), last.clone());
     }
     padded
+}
+
+/// As much of a text as its column takes.
+fn short(text: &str) -> &str {
+    &text[..text.floor_char_boundary(SHORT)]
 }
 
 fn signed(epoch: u64) -> i64 {

@@ -164,6 +164,7 @@ impl Heads {
         connection: Order,
         address: IpAddr,
         sign: Option<Sign>,
+        writes: bool,
     ) -> Verdict {
         if self.fenced.contains(&connection) {
             return Verdict::Fenced;
@@ -184,17 +185,19 @@ impl Heads {
                 self.guests.insert(connection, address);
             }
         }
-        let Some(sign) = sign else {
-            return Verdict::Go;
-        };
         if self.declared {
-            // Members said who they are; their signs tell nothing new.
-            return if self.members.contains(&connection) {
+            // Members said who they are; their signs tell nothing new. Who did
+            // not say it may look around.
+            let told = self.members.contains(&connection);
+            return if told || (sign.is_none() && !writes) {
                 Verdict::Go
             } else {
                 Verdict::Undeclared
             };
         }
+        let Some(sign) = sign else {
+            return Verdict::Go;
+        };
         let owed = match sign {
             Sign::Pid => &mut self.pid,
             Sign::Scan => &mut self.scan,
@@ -302,9 +305,9 @@ mod tests {
     /// A head of Ray 2.60: pair B tells the pid, pair A scans and stays.
     fn start(heads: &mut Heads, a: Order, b: Order, from: IpAddr) -> [Verdict; 3] {
         [
-            heads.judge(b, from, Some(Sign::Pid)),
-            heads.judge(a, from, None),
-            heads.judge(a, from, Some(Sign::Scan)),
+            heads.judge(b, from, Some(Sign::Pid), true),
+            heads.judge(a, from, None, true),
+            heads.judge(a, from, Some(Sign::Scan), true),
         ]
     }
 
@@ -316,15 +319,15 @@ mod tests {
             [Verdict::Begin, Verdict::Go, Verdict::Go]
         );
         assert_eq!(heads.epoch(), 1);
-        assert_eq!(heads.judge(2, HERE, None), Verdict::Go);
-        assert_eq!(heads.judge(4, HERE, None), Verdict::Go);
+        assert_eq!(heads.judge(2, HERE, None, true), Verdict::Go);
+        assert_eq!(heads.judge(4, HERE, None, true), Verdict::Go);
     }
 
     #[test]
     fn the_scans_may_come_before_the_process_id() {
         let mut heads = Heads::new(0);
-        assert_eq!(heads.judge(2, HERE, Some(Sign::Scan)), Verdict::Begin);
-        assert_eq!(heads.judge(4, HERE, Some(Sign::Pid)), Verdict::Go);
+        assert_eq!(heads.judge(2, HERE, Some(Sign::Scan), true), Verdict::Begin);
+        assert_eq!(heads.judge(4, HERE, Some(Sign::Pid), true), Verdict::Go);
         assert_eq!(heads.epoch(), 1);
     }
 
@@ -339,10 +342,10 @@ mod tests {
             );
             assert_eq!(heads.epoch(), 2);
             for old in [2, 4] {
-                assert_eq!(heads.judge(old, HERE, None), Verdict::Fenced);
+                assert_eq!(heads.judge(old, HERE, None, true), Verdict::Fenced);
             }
             for new in [6, 8] {
-                assert_eq!(heads.judge(new, second, None), Verdict::Go);
+                assert_eq!(heads.judge(new, second, None, true), Verdict::Go);
             }
             assert_eq!(heads.fenced, BTreeSet::from([2, 4]));
         }
@@ -352,14 +355,14 @@ mod tests {
     fn a_head_that_does_not_tell_its_process_id_is_seen_by_its_scans() {
         let mut heads = Heads::new(0);
         // Ray 2.44: pair A scans, pair B reads and writes without a sign.
-        assert_eq!(heads.judge(2, HERE, Some(Sign::Scan)), Verdict::Begin);
-        assert_eq!(heads.judge(4, HERE, None), Verdict::Go);
+        assert_eq!(heads.judge(2, HERE, Some(Sign::Scan), true), Verdict::Begin);
+        assert_eq!(heads.judge(4, HERE, None, true), Verdict::Go);
         // The next one's pair B is faster than its scans.
-        assert_eq!(heads.judge(8, HERE, None), Verdict::Go);
-        assert_eq!(heads.judge(6, HERE, Some(Sign::Scan)), Verdict::Begin);
-        assert_eq!(heads.judge(8, HERE, None), Verdict::Go);
-        assert_eq!(heads.judge(2, HERE, None), Verdict::Fenced);
-        assert_eq!(heads.judge(4, HERE, None), Verdict::Fenced);
+        assert_eq!(heads.judge(8, HERE, None, true), Verdict::Go);
+        assert_eq!(heads.judge(6, HERE, Some(Sign::Scan), true), Verdict::Begin);
+        assert_eq!(heads.judge(8, HERE, None, true), Verdict::Go);
+        assert_eq!(heads.judge(2, HERE, None, true), Verdict::Fenced);
+        assert_eq!(heads.judge(4, HERE, None, true), Verdict::Fenced);
     }
 
     #[test]
@@ -378,10 +381,10 @@ mod tests {
     fn who_looks_around_is_a_guest_until_a_newer_head_begins() {
         let mut heads = Heads::new(0);
         start(&mut heads, 2, 4, HERE);
-        assert_eq!(heads.judge(5, HERE, None), Verdict::Go);
+        assert_eq!(heads.judge(5, HERE, None, true), Verdict::Go);
         start(&mut heads, 6, 8, THERE);
-        assert_eq!(heads.judge(5, HERE, None), Verdict::Fenced);
-        assert_eq!(heads.judge(9, HERE, None), Verdict::Go);
+        assert_eq!(heads.judge(5, HERE, None, true), Verdict::Fenced);
+        assert_eq!(heads.judge(9, HERE, None, true), Verdict::Go);
     }
 
     #[test]
@@ -391,10 +394,15 @@ mod tests {
         assert_eq!(heads.declare(2, HERE, 7), Verdict::Go);
         assert_eq!(heads.declare(3, HERE, 6), Verdict::Fenced);
         assert_eq!(heads.declare(4, THERE, 8), Verdict::Begin);
-        assert_eq!(heads.judge(1, HERE, None), Verdict::Fenced);
-        assert_eq!(heads.judge(2, HERE, Some(Sign::Pid)), Verdict::Fenced);
-        assert_eq!(heads.judge(4, THERE, Some(Sign::Scan)), Verdict::Go);
-        assert_eq!(heads.judge(5, HERE, Some(Sign::Scan)), Verdict::Undeclared);
+        assert_eq!(heads.judge(1, HERE, None, true), Verdict::Fenced);
+        assert_eq!(heads.judge(2, HERE, Some(Sign::Pid), true), Verdict::Fenced);
+        assert_eq!(heads.judge(4, THERE, Some(Sign::Scan), true), Verdict::Go);
+        assert_eq!(
+            heads.judge(5, HERE, Some(Sign::Scan), false),
+            Verdict::Undeclared
+        );
+        assert_eq!(heads.judge(5, HERE, None, true), Verdict::Undeclared);
+        assert_eq!(heads.judge(5, HERE, None, false), Verdict::Go);
     }
 
     #[test]
@@ -489,12 +497,12 @@ mod tests {
                 let [a, b] = connections[head][..] else { unreachable!() };
                 let (connection, sign) = [(b, Some(Sign::Pid)), (a, None), (a, Some(Sign::Scan))][steps[head]];
                 steps[head] += 1;
-                if heads.judge(connection, HERE, sign) == Verdict::Begin {
+                if heads.judge(connection, HERE, sign, true) == Verdict::Begin {
                     last = head;
                 }
             }
             let writes = |heads: &mut Heads, head: usize| {
-                connections[head].iter().filter(|it| heads.judge(**it, HERE, None) == Verdict::Go).count()
+                connections[head].iter().filter(|it| heads.judge(**it, HERE, None, true) == Verdict::Go).count()
             };
             prop_assert_eq!(writes(&mut heads, 1 - last), 0, "an older head writes beside the newest");
         }
@@ -505,7 +513,7 @@ mod tests {
         match *step {
             Step::Judge(connection, here, sign) => {
                 let sign = [None, Some(Sign::Pid), Some(Sign::Scan)][usize::from(sign)];
-                Some(heads.judge(connection, from(here), sign))
+                Some(heads.judge(connection, from(here), sign, true))
             }
             Step::Declare(connection, here, epoch) => {
                 Some(heads.declare(connection, from(here), epoch))

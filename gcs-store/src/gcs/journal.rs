@@ -68,8 +68,10 @@ pub(crate) struct Row {
     pub(crate) effects: Vec<Effect>,
 }
 
-/// The columns that [`Row::read`] reads, and their order.
-pub(crate) const SELECT: &str = "SELECT seq, at_ms, payload FROM gcs_journal ORDER BY seq";
+/// The columns that [`Row::read`] reads, and their order. A row that is folded
+/// already is the late echo of a statement that was tried twice.
+pub(crate) const SELECT: &str = "SELECT seq, at_ms, payload FROM gcs_journal \
+     WHERE seq > (SELECT folded FROM gcs_writer WHERE id = 1) ORDER BY seq";
 
 impl Row {
     /// Reads a row of [`SELECT`].

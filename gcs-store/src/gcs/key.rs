@@ -31,6 +31,15 @@ const HASH: usize = 32;
 )]
 pub struct NamespaceId(pub i64);
 
+impl NamespaceId {
+    /// A number that no other namespace has, nor had: rows of one that was
+    /// purged must never become another's. One of 2^62 by chance.
+    #[must_use]
+    pub fn fresh() -> Self {
+        Self(fastrand::i64(1..1 << 62))
+    }
+}
+
 /// The key of one row.
 #[must_use]
 pub fn row(namespace: NamespaceId, table: &TableName, field: &[u8]) -> Bytes {

@@ -17,6 +17,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use gcs_sql::Database;
 use ray_tables::NamespaceName;
 use serde::{Deserialize, Serialize};
@@ -26,6 +27,7 @@ use super::{
     blob,
     command::{Command, INLINE_MAX, Reply, Stored},
     heads::{Order, Scans},
+    key::NamespaceId,
 };
 
 /// A reply on its way; an error means that the store gave up and the connection
@@ -71,6 +73,8 @@ pub(crate) struct SessionState {
     peer: SocketAddr,
     scans: Scans,
     user: Option<String>,
+    #[serde(default)]
+    namespaces: Vec<NamespaceId>,
 }
 
 #[derive(Debug)]
@@ -92,6 +96,10 @@ pub(super) struct Link {
     pub(super) peer: SocketAddr,
     pub(super) scans: Cell<Scans>,
     pub(super) user: RefCell<Option<String>>,
+    /// The namespaces whose heads the engine counts it to.
+    pub(super) namespaces: RefCell<Vec<NamespaceId>>,
+    /// Whether the engine has ever heard of it.
+    known: Cell<bool>,
     closed: watch::Sender<bool>,
 }
 
@@ -141,6 +149,7 @@ impl Engine {
             peer,
             scans: Scans::default(),
             user: None,
+            namespaces: Vec::new(),
         })
     }
 
@@ -158,6 +167,8 @@ impl Engine {
             peer: state.peer,
             scans: Cell::new(state.scans),
             user: RefCell::new(state.user),
+            known: Cell::new(!state.namespaces.is_empty()),
+            namespaces: RefCell::new(state.namespaces),
             closed: watch::Sender::new(false),
         });
         let sessions = &self.shared.sessions;
@@ -191,8 +202,11 @@ impl Engine {
                 return known;
             }
             match super::writer::active(&self.shared.database).await {
-                Ok(Some(active)) => return Standing::Standby { active },
-                Ok(None) => {}
+                // Before it takes the database, this process stops standing by.
+                Ok(Some(active)) if matches!(self.standing(), Standing::Standby { .. }) => {
+                    return Standing::Standby { active };
+                }
+                Ok(_) => {}
                 Err(error) => tracing::debug!(%error, "the database does not say who is active"),
             }
             // Asked again when something changes, or after a moment.
@@ -216,9 +230,15 @@ impl Engine {
         self.shared.waiting()
     }
 
-    /// Ends the engine's term after the group under way, for a successor.
+    /// Ends the engine's term after what waits now, for a successor.
     pub(crate) fn retire(&self) {
         self.shared.retire.notify_one();
+    }
+
+    /// Takes back a [`retire`](Self::retire); `false` if the engine has begun to
+    /// leave.
+    pub(crate) fn stay(&self) -> bool {
+        self.shared.retire.notified().now_or_never().is_some()
     }
 }
 
@@ -249,6 +269,7 @@ impl Session {
 
     fn push(&self, work: Work) -> Pending {
         let (reply, pending) = oneshot::channel();
+        self.link.known.set(true);
         self.shared.push(Job {
             link: Rc::clone(&self.link),
             work,
@@ -300,11 +321,20 @@ impl Session {
             peer: self.link.peer,
             scans: self.link.scans.get(),
             user: self.link.user.borrow().clone(),
+            namespaces: self.link.namespaces.borrow().clone(),
         }
     }
 }
 
 impl Link {
+    /// Notes that the engine counts it to a namespace's heads.
+    pub(super) fn touches(&self, id: NamespaceId) {
+        let mut namespaces = self.namespaces.borrow_mut();
+        if !namespaces.contains(&id) {
+            namespaces.push(id);
+        }
+    }
+
     /// Whether nobody waits for its replies any more.
     pub(super) fn is_closed(&self) -> bool {
         *self.closed.borrow()
@@ -314,8 +344,12 @@ impl Link {
 impl Drop for Session {
     fn drop(&mut self) {
         self.link.closed.send_replace(true);
+        let known = self.link.known.get();
         let sessions = &self.shared.sessions;
         sessions.borrow_mut().remove(&self.link.order);
+        if !known {
+            return;
+        }
         let (reply, _nobody) = oneshot::channel();
         self.shared.push(Job {
             link: Rc::clone(&self.link),

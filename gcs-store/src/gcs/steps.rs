@@ -133,8 +133,10 @@ impl Term {
                 continue;
             };
             self.used.insert(space.entry.id, Instant::now());
+            link.touches(space.entry.id);
             let alive = space.heads.alive();
-            let verdict = space.heads.judge(link.order, link.peer.ip(), sign);
+            let writes = execute::writes(command);
+            let verdict = space.heads.judge(link.order, link.peer.ip(), sign, writes);
             if verdict == Verdict::Begin {
                 begin(space, alive, false, link, group);
                 self.closing.extend(space.heads.fenced());
@@ -146,6 +148,10 @@ impl Term {
                     return self.refuse(id, link);
                 }
                 Verdict::Undeclared => {
+                    if sign.is_some() {
+                        // A head: it is not to try its luck with other commands.
+                        self.shared.close(link.order);
+                    }
                     return Reply::Error(
                         format!(
                             "NOPERM heads of namespace {name} log in as {name}/<epoch>, and this one has not"
@@ -165,6 +171,7 @@ impl Term {
             return Reply::Null;
         };
         self.used.insert(id, Instant::now());
+        link.touches(id);
         let alive = space.heads.alive();
         match space.heads.declare(link.order, link.peer.ip(), epoch) {
             Verdict::Go => Reply::Status("OK"),
@@ -178,11 +185,13 @@ impl Term {
     }
 
     fn gone(&mut self, link: &Link) {
-        for space in self.spaces.used_mut() {
-            space.heads.gone(link.order);
-        }
-        for heads in self.heads.values_mut() {
-            heads.gone(link.order);
+        for id in link.namespaces.borrow().iter() {
+            if let Some(space) = self.spaces.get_mut(*id) {
+                space.heads.gone(link.order);
+            }
+            if let Some(heads) = self.heads.get_mut(id) {
+                heads.gone(link.order);
+            }
         }
     }
 
@@ -254,9 +263,9 @@ impl Term {
         }
         let at_ms = self.clock.now_ms();
         let mut patience = Patience::new("making a namespace");
-        let entry = loop {
+        let (entry, fresh) = loop {
             match self.writer.create(name, at_ms).await {
-                Ok(entry) => break entry?,
+                Ok(made) => break made?,
                 Err(error) => {
                     self.writer.spoiled(&error);
                     patience.wait(&error).await;
@@ -265,8 +274,13 @@ impl Term {
         };
         let id = entry.id;
         self.spaces.add(entry.clone());
-        let (entry, image) = self.load(entry).await;
-        self.loaded(entry, image);
+        if fresh {
+            self.loaded(entry, Image::default());
+        } else if self.spaces.get(id).is_none() {
+            // Made this moment by somebody else, who may have filled it.
+            let (entry, image) = self.load(entry).await;
+            self.loaded(entry, image);
+        }
         Ok(Ok(id))
     }
 
@@ -286,13 +300,18 @@ impl Term {
 
     pub(super) fn loaded(&mut self, entry: Entry, image: Image) {
         let id = entry.id;
+        self.loading.remove(&id);
+        // The catalog may have changed while it was read.
+        let entry = match self.spaces.entry(&entry.name) {
+            Some(now) if now.id == id && now.state != State::Deleted => now.clone(),
+            _ => return self.unpark(id),
+        };
         let heads = self
             .heads
             .remove(&id)
             .unwrap_or_else(|| Heads::new(entry.epoch));
         self.spaces.load(Space::new(entry, heads, image));
         self.used.insert(id, Instant::now());
-        self.loading.remove(&id);
         self.unpark(id);
     }
 

@@ -27,10 +27,11 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{
-    FutureExt as _, StreamExt as _, future::LocalBoxFuture, stream::FuturesUnordered,
+use futures_util::future::LocalBoxFuture;
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep_until, timeout},
 };
-use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -62,6 +63,9 @@ const GROUP_BYTES: usize = 4 * 1024 * 1024;
 /// of what a standby waits.
 pub(super) const SURE: Duration = Duration::from_secs(4);
 
+/// How long a store that leaves may take to say that the database is free.
+const RELEASE: Duration = Duration::from_secs(2);
+
 /// How a term ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
@@ -86,10 +90,12 @@ pub(super) struct Term {
     pub(super) heads: HashMap<NamespaceId, Heads>,
     pub(super) used: HashMap<NamespaceId, Instant>,
     /// Namespaces on their way into memory, and the commands that wait for them.
-    pub(super) loads: FuturesUnordered<Load>,
+    pub(super) loads: JoinSet<(Entry, Image)>,
     pub(super) loading: HashSet<NamespaceId>,
     pub(super) parked: HashMap<NamespaceId, Vec<Job>>,
     pub(super) clock: Clock,
+    /// Memory of the namespaces in use, about: at least that much.
+    pub(super) memory: u64,
     /// The newest row of the journal.
     pub(super) upto: i64,
     pub(super) unfolded_bytes: usize,
@@ -102,6 +108,7 @@ pub(super) struct Term {
     pub(super) sure: Instant,
     pub(super) beat: Instant,
     pub(super) swept: Instant,
+    pub(super) sweeps: JoinSet<()>,
     pub(super) trouble: Option<Instant>,
     pub(super) catalog_seen: i64,
     /// Connections to be closed once it is durable that a newer head has come.
@@ -131,10 +138,11 @@ impl Term {
             cursors,
             heads,
             used: HashMap::new(),
-            loads: FuturesUnordered::new(),
+            loads: JoinSet::new(),
             loading: HashSet::new(),
             parked: HashMap::new(),
             clock: Clock::default(),
+            memory: 0,
             upto: 0,
             unfolded_bytes: 0,
             fold: None,
@@ -144,6 +152,7 @@ impl Term {
             sure: now,
             beat: now,
             swept: now,
+            sweeps: JoinSet::new(),
             trouble: None,
             catalog_seen,
             closing: Vec::new(),
@@ -201,8 +210,10 @@ impl Term {
     /// Lets the next one have the database at once; what it must know.
     pub(super) async fn leave(mut self) -> (Vec<(NamespaceId, Heads)>, Cursors) {
         // It would find out by itself, after a while.
-        if let Err(error) = self.writer.release().await {
-            tracing::warn!(%error, "could not tell that the database is free");
+        match timeout(RELEASE, self.writer.release()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "could not tell that the database is free"),
+            Err(_) => tracing::warn!("could not tell in time that the database is free"),
         }
         let used = self
             .spaces
@@ -216,7 +227,7 @@ impl Term {
         if stop.is_cancelled() {
             return Ok(Some(End::Stopped));
         }
-        while let Some(Some((entry, image))) = self.loads.next().now_or_never() {
+        while let Some(Ok((entry, image))) = self.loads.try_join_next() {
             self.loaded(entry, image);
         }
         if !self.shared.idle() {
@@ -235,7 +246,9 @@ impl Term {
             () = self.shared.wake.notified() => {}
             // Behind what waits: it is answered first.
             () = self.shared.retire.notified() => return Ok(Some(End::Retired)),
-            Some((entry, image)) = self.loads.next(), if loading => self.loaded(entry, image),
+            Some(Ok((entry, image))) = self.loads.join_next(), if loading => {
+                self.loaded(entry, image);
+            }
             () = sleep_until(next) => {}
         }
         Ok(None)
@@ -248,7 +261,7 @@ impl Term {
             effects: Vec::new(),
         };
         let room = Room {
-            more: self.spaces.memory() < self.settings.image_limit,
+            more: self.memory < self.settings.image_limit,
         };
         let (mut replies, mut bytes) = (Vec::new(), 0);
         while replies.len() < GROUP_COMMANDS && bytes < GROUP_BYTES {
@@ -266,6 +279,8 @@ impl Term {
                 gcs_sql::crash::point("mid-group");
             }
         }
+        // What they replaced is seen when all is counted again, each second.
+        self.memory += bytes as u64;
         if group.effects.is_empty() {
             self.be_sure().await?;
         } else {
@@ -293,8 +308,8 @@ impl Term {
         self.unfolded_bytes += bytes;
         self.sure = began + SURE;
         self.settings.metrics.group(commands, bytes, took);
+        self.note_trouble(began);
         if took > self.writer.database().deadline() {
-            self.trouble = Some(Instant::now());
             self.settings.metrics.stalled(took);
         }
         Ok(())

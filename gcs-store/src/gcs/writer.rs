@@ -9,6 +9,9 @@
 //!            lost.  Anything else: the same statement again.
 //! ```
 //!
+//! A statement that arrives after it was tried again and folded finds `folded`
+//! ahead of itself and does nothing.
+//!
 //! One statement and its own transaction, so that its outcome never is in doubt
 //! for long: the sequence number holds the epoch, nobody else writes it, and a
 //! second try meets the first.
@@ -151,7 +154,9 @@ impl Writer {
 
     /// Drops a connection that an error has spoiled.
     pub(crate) fn spoiled(&mut self, error: &Error) {
-        if error.is_unknown() || matches!(error, Error::Full { .. }) {
+        // What a server refuses for its own state (a node out of its cluster, a
+        // forgotten statement) another connection may do.
+        if !matches!(error, Error::Conflict { .. } | Error::Duplicate { .. }) {
             self.connection = None;
         }
     }
@@ -166,6 +171,7 @@ impl Writer {
             at_ms.into(),
             payload.clone().into(),
             self.epoch.into(),
+            seq.into(),
         ];
         let mut patience = Patience::new("committing writes");
         loop {
@@ -260,12 +266,13 @@ impl Writer {
         rows.iter().map(journal::Row::read).collect()
     }
 
-    /// Makes a namespace, unless it is there; its row in the catalog.
+    /// Makes a namespace, unless it is there; its row in the catalog, and
+    /// whether it was made.
     pub(crate) async fn create(
         &mut self,
         name: &NamespaceName,
         at_ms: i64,
-    ) -> Result<Result<Entry, Deposed>, Error> {
+    ) -> Result<Result<(Entry, bool), Deposed>, Error> {
         let (epoch, lock) = (self.epoch, self.database.dialect().for_update());
         let mut transaction = self.connection().await?.begin().await?;
         let held = transaction
@@ -286,29 +293,32 @@ impl Writer {
             .await?;
         if let Some(entry) = there.first().and_then(|row| entry(row).transpose()) {
             transaction.rollback().await?;
-            return entry.map(Ok);
+            return entry.map(|entry| Ok((entry, false)));
         }
-        let last = transaction
-            .fetch("SELECT COALESCE(MAX(id), 0) FROM gcs_namespace", &[])
-            .await?;
-        let id = 1 + last.first().map_or(Ok(0), |row| row.int(0))?;
+        let id = NamespaceId::fresh();
         transaction
             .execute(
                 "INSERT INTO gcs_namespace (id, name, epoch, state, created_ms, seen_ms) \
                  VALUES (?, ?, 0, 'active', ?, ?)",
-                &[id.into(), name.as_str().into(), at_ms.into(), at_ms.into()],
+                &[
+                    id.0.into(),
+                    name.as_str().into(),
+                    at_ms.into(),
+                    at_ms.into(),
+                ],
             )
             .await?;
         transaction.commit().await?;
-        Ok(Ok(Entry {
-            id: NamespaceId(id),
+        let entry = Entry {
+            id,
             name: name.clone(),
             epoch: 0,
             state: State::Active,
             quota_bytes: None,
             quota_rows: None,
             cluster_id: None,
-        }))
+        };
+        Ok(Ok((entry, true)))
     }
 
     /// The catalog, and the password hashes of its namespaces.
@@ -360,7 +370,7 @@ fn entry(row: &Row) -> Result<Option<Entry>, Error> {
 fn append_statement(dialect: Dialect) -> String {
     format!(
         "INSERT INTO gcs_journal (seq, epoch, at_ms, payload) \
-         SELECT ?, ?, ?, ? FROM gcs_writer WHERE id = 1 AND epoch = ?{}",
+         SELECT ?, ?, ?, ? FROM gcs_writer WHERE id = 1 AND epoch = ? AND folded < ?{}",
         dialect.for_share()
     )
 }

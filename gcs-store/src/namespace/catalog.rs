@@ -245,10 +245,7 @@ impl Change {
         name: &NamespaceName,
         state: State,
     ) -> Result<NamespaceId, Error> {
-        let sql = "SELECT MAX(id) FROM gcs_namespace";
-        let rows = self.transaction.fetch(sql, &[]).await?;
-        let last = rows.first().map_or(Ok(None), |row| row.opt_int(0))?;
-        let id = last.unwrap_or(0) + 1;
+        let id = NamespaceId::fresh().0;
         let sql = "INSERT INTO gcs_namespace (id, name, epoch, state, created_ms, seen_ms) \
                    VALUES (?, ?, 0, ?, ?, ?)";
         let seen_ms = match state {

@@ -79,10 +79,22 @@ fn namespace() -> impl Strategy<Value = NamespaceName> {
     "[^@\\p{Cc}]{1,40}".prop_filter_map("a namespace", |text| NamespaceName::new(text).ok())
 }
 
+fn table() -> impl Strategy<Value = TableName> {
+    "[^@\\p{Cc}]{1,16}".prop_filter_map("a table", |text| TableName::new(text).ok())
+}
+
+#[test]
+fn a_name_neither_begins_nor_ends_with_a_space() {
+    for name in ["prod ", " prod", "prod\u{a0}"] {
+        assert!(NamespaceName::new(name).is_err(), "{name:?}");
+    }
+    assert!(NamespaceName::new("prod east").is_ok());
+}
+
 proptest! {
     #[test]
-    fn keys_come_back_unchanged(namespace in namespace(), table in "[^@\\p{Cc}]{1,16}") {
-        let key = StorageKey::new(namespace, TableName::new(table).unwrap());
+    fn keys_come_back_unchanged(namespace in namespace(), table in table()) {
+        let key = StorageKey::new(namespace, table);
         prop_assert_eq!(StorageKey::parse(&key.to_bytes()), Some(key));
     }
 

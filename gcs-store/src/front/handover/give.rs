@@ -160,7 +160,9 @@ impl Giving<'_> {
         crash::point("handover-after-send");
         self.expect(MOVE, |asks| matches!(asks, Asks::Taken))
             .await?;
-        let state = self.keeper.retire().await;
+        let state = self.keeper.retire().await.ok_or_else(|| {
+            io::Error::new(io::ErrorKind::TimedOut, "the database does not answer")
+        })?;
         let engine = serde_json::to_value(&state);
         self.retired = Some(state);
         let retired = Says::Retired { engine: engine? };

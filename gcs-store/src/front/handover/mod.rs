@@ -68,8 +68,8 @@ const VERSIONS: &[u32] = &[1];
 /// What the engine's owner does for the front.
 pub(crate) trait Keeper {
     /// Ends the engine's task and frees the database; what a successor must
-    /// know.
-    fn retire(&self) -> LocalBoxFuture<'_, EngineState>;
+    /// know. `None`: it could not end in time, and goes on.
+    fn retire(&self) -> LocalBoxFuture<'_, Option<EngineState>>;
 
     /// Starts it again with what it gave.
     fn resume(&self, state: EngineState);

@@ -176,7 +176,7 @@ impl Running {
 
     /// Nothing is committed and answered any more, as when the database is away.
     pub(super) async fn freeze(&self) -> EngineState {
-        self.keeper.retire().await
+        self.keeper.retire().await.unwrap()
     }
 
     pub(super) fn thaw(&self, state: EngineState) {

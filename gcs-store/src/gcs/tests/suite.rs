@@ -15,7 +15,7 @@ use crate::{
         heads::{Heads, cluster_id_field},
         image::Image,
         journal,
-        key::{FIELD_IN_KEY, NamespaceId},
+        key::FIELD_IN_KEY,
         space::{Group, Space, Spaces},
         writer::{self, Writer},
     },
@@ -82,7 +82,7 @@ pub(super) async fn a_fold_that_stops_anywhere_loses_nothing(stage: &mut Stage) 
     let mut writer = Writer::new(stage.database.clone(), held.epoch + 1);
 
     let (entries, _) = writer.catalog().await.unwrap();
-    let mut spaces = Spaces::default();
+    let (id, mut spaces) = (entries[0].id, Spaces::default());
     spaces.load(Space::new(
         entries[0].clone(),
         Heads::new(0),
@@ -91,10 +91,7 @@ pub(super) async fn a_fold_that_stops_anywhere_loses_nothing(stage: &mut Stage) 
     spaces.set_catalog(entries);
     for row in writer.journal().await.unwrap() {
         for effect in row.effects {
-            spaces
-                .get_mut(NamespaceId(1))
-                .unwrap()
-                .apply(&effect, row.at_ms);
+            spaces.get_mut(id).unwrap().apply(&effect, row.at_ms);
         }
     }
     let mut upto = 0;
@@ -103,7 +100,7 @@ pub(super) async fn a_fold_that_stops_anywhere_loses_nothing(stage: &mut Stage) 
             at_ms: now_ms(),
             effects: Vec::new(),
         };
-        let space = spaces.get_mut(NamespaceId(1)).unwrap();
+        let space = spaces.get_mut(id).unwrap();
         for inner in 0..30_u32 {
             let field = Bytes::from((nth * 20 + inner).to_be_bytes().to_vec());
             space.put(

@@ -238,7 +238,7 @@ pub async fn matrix(kind: Kind, hits: u32, kills: u32, seed: u64) -> Result<Vec<
     let folder = tempfile::tempdir()?;
     let mut broken = Vec::new();
     let mut note = |what: &str, tally: Tally| {
-        println!("{:<10} {what:<20} {}", kind.name(), tally.line());
+        println!("{:<10} {what:<22} {}", kind.name(), tally.line());
         broken.extend(tally.broken);
     };
     let quick = Database::start(kind, false).await?;
@@ -246,6 +246,8 @@ pub async fn matrix(kind: Kind, hits: u32, kills: u32, seed: u64) -> Result<Vec<
         let tally = hit(&quick, folder.path(), point, hits, seed).await?;
         note(point.name(), tally);
     }
+    let tally = handovers(&quick, folder.path(), kills.max(5), seed).await?;
+    note("handed over, no death", tally);
     drop(quick);
     if kind != Kind::Sqlite {
         let mut durable = Database::start(kind, true).await?;
@@ -303,6 +305,45 @@ pub async fn database_dies(
     tally.broken = verdict.broken;
     tally.took = began.elapsed();
     Ok(tally)
+}
+
+/// Hands a store at work over so often, one successor to the next; no client
+/// may notice.
+///
+/// # Errors
+/// If a client notices, or a handover fails.
+pub async fn handovers(database: &Database, folder: &Path, count: u32, seed: u64) -> Result<Tally> {
+    let began = Instant::now();
+    let url = database.empty("handovers").await?;
+    let serve = Serve::new(&url, &folder.join("handovers"))?;
+    let mut trial = Trial::new(seed ^ fingerprint("handovers"), WORK);
+    let mut store = start(&serve, &trial).await?;
+    let mut clients = trial.clients(store.address());
+    for _ in 0..count {
+        let commands = trial.dice.usize(20..400);
+        trial.more(commands, REACHED).await?;
+        store.handover().await?;
+        ensure!(
+            clients.count() == WORK.clients as usize,
+            "only {} of {} connections were handed over\n{}",
+            clients.count(),
+            WORK.clients,
+            store.log()
+        );
+    }
+    clients.stop().await;
+    let verdict = trial.verdict(store.address()).await?;
+    let mut broken = verdict.broken;
+    if verdict.unknown > 0 {
+        broken.push(format!("{} commands were not answered", verdict.unknown));
+    }
+    Ok(Tally {
+        hits: count,
+        operations: verdict.operations,
+        unknown: verdict.unknown,
+        broken,
+        took: began.elapsed(),
+    })
 }
 
 /// One of the two dies; the other goes on with the connections, or nobody does.

@@ -147,7 +147,11 @@ impl Store {
         let said = self.handover_command()?.output().await?;
         let text = [said.stdout, said.stderr].concat();
         let text = String::from_utf8_lossy(&text).into_owned();
-        ensure!(said.status.success(), "the handover failed: {text}");
+        ensure!(
+            said.status.success(),
+            "the handover failed: {text}\n{}",
+            self.log()
+        );
         let mut new = self.serving();
         new.retain(|pid| !before.contains(pid));
         self.successor = Some(*new.first().context("nobody took over")?);

@@ -24,6 +24,8 @@ use crate::{
 
 /// Between two requests.
 const PERIOD: Duration = Duration::from_millis(50);
+/// How long the load goes on before a fault and after it.
+const AROUND: Duration = Duration::from_secs(2);
 /// How long a write may take once the database is back.
 const BACK: Duration = Duration::from_secs(30);
 /// How long a new driver with a task and an actor may take.
@@ -99,6 +101,7 @@ impl Scene {
         let before = self.cluster.gcs_server();
         ensure!(before.is_some(), "there is no gcs_server");
         let load = Steady::start(&self.cluster.page(), PERIOD);
+        tokio::time::sleep(AROUND).await;
         let began = Instant::now();
         let mut meanwhile = None;
         match fault {
@@ -132,6 +135,7 @@ impl Scene {
             );
         }
         self.cluster.works(&self.venv, &self.folder, WORKS).await?;
+        tokio::time::sleep(AROUND).await;
         Ok(Outcome {
             lasted,
             heads: (before, self.cluster.gcs_server()),

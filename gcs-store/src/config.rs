@@ -117,7 +117,7 @@ impl Default for Config {
             database: "sqlite://tradewind.db".to_owned(),
             database_password_file: None,
             database_connections: NonZeroU32::new(8).unwrap_or(NonZeroU32::MIN),
-            statement_deadline: Duration::from_secs(10),
+            statement_deadline: Duration::from_secs(5),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 6379)),
             advertise: None,
             tls: None,

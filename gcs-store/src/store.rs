@@ -304,7 +304,10 @@ fn lock(url: &str) -> Option<PathBuf> {
     let rest = url.strip_prefix("sqlite:")?;
     let path = rest.strip_prefix("//").unwrap_or(rest);
     let path = path.split('?').next().unwrap_or(path);
-    Some(format!("{path}.lock").into())
+    // One file has one lock, whatever way leads to it. It is there: it was
+    // opened before.
+    let path = fs::canonicalize(path).unwrap_or_else(|_| path.into());
+    Some(format!("{}.lock", path.display()).into())
 }
 
 /// The name of this machine.

@@ -135,8 +135,10 @@ pub(crate) async fn run(
             };
             tracing::info!(epoch, "active");
             shared.standing.send_replace(standing);
-            if term.serve(&stop).await == End::Deposed {
-                return None;
+            match term.serve(&stop).await {
+                End::Deposed => return None,
+                End::Stopped => shared.close_all(),
+                End::Retired => {}
             }
             let (heads, cursors) = term.leave().await;
             Some(EngineState {
@@ -153,6 +155,7 @@ pub(crate) async fn run(
             left = serving => left,
             () = overdue => {
                 tracing::warn!("the database is away: what waits for it is not answered");
+                shared.close_all();
                 return EngineState::default();
             }
         };

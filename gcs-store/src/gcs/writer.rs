@@ -136,6 +136,15 @@ impl Writer {
         }
     }
 
+    /// One whose next group has the number `seq`.
+    #[cfg(test)]
+    pub(crate) fn echo(database: Database, epoch: i64, seq: i64) -> Self {
+        Self {
+            next: seq - 1,
+            ..Self::new(database, epoch)
+        }
+    }
+
     pub(crate) fn epoch(&self) -> i64 {
         self.epoch
     }

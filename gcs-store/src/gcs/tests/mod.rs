@@ -41,6 +41,7 @@ async fn all(backend: &Backend) {
         terms::a_declared_epoch_is_durable_and_only_grows,
         terms::a_deposed_writer_appends_nothing,
         terms::an_append_that_is_tried_again_is_there_once,
+        terms::a_late_echo_of_an_append_does_nothing,
         terms::a_successor_goes_on_where_the_other_retired,
     );
 }
@@ -63,6 +64,12 @@ async fn on_postgres() {
         terms::a_paused_store_does_not_answer_from_memory,
         plans::no_statement_reads_a_large_table_from_end_to_end,
     );
+    let mut stage = Stage::on(&backend, "stop").await;
+    let Backend::Postgres(server) = &backend else {
+        unreachable!("it was made above")
+    };
+    let scenario = terms::a_stop_does_not_wait_for_a_database_that_is_away(&mut stage, server);
+    tokio::task::LocalSet::new().run_until(scenario).await;
 }
 
 #[tokio::test]

@@ -464,5 +464,9 @@ pub(super) async fn a_cluster_cannot_take_the_place_of_a_living_one(stage: &mut 
         panic!("not refused");
     };
     assert!(text.starts_with("ERR namespace a: "), "{text}");
+    let Reply::Error(text) = ask(&session, id(&[0; 300])).await else {
+        panic!("not refused");
+    };
+    assert!(text.starts_with("ERR a cluster's id has at most"), "{text}");
     assert_eq!(ask(&session, id(b"first")).await, Reply::Int(1));
 }

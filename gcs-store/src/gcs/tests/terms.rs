@@ -162,6 +162,62 @@ pub(super) async fn an_append_that_is_tried_again_is_there_once(stage: &mut Stag
     assert_eq!(other.append(1, content).await, Err(Deposed));
 }
 
+/// A statement that a broken connection delivers after it was tried again, done
+/// and folded.
+pub(super) async fn a_late_echo_of_an_append_does_nothing(stage: &mut Stage) {
+    let running = stage.start().await;
+    let session = running.session(1);
+    ask(&session, hset("a", b"f", b"old")).await;
+    let rows = stage
+        .database
+        .fetch("SELECT seq, payload FROM gcs_journal", &[])
+        .await
+        .unwrap();
+    let [row] = &rows[..] else {
+        panic!("folded already")
+    };
+    let (seq, payload) = (row.int(0).unwrap(), row.bytes(1).unwrap());
+    stage.folded().await;
+    ask(&session, hset("a", b"f", b"new")).await;
+    stage.folded().await;
+
+    let epoch = writer::read(&stage.database).await.unwrap().epoch;
+    let mut echo = Writer::echo(stage.database.clone(), epoch, seq);
+    assert_eq!(echo.append(1, payload.clone()).await, Err(Deposed));
+    // One that slipped in all the same is passed over.
+    stage
+        .database
+        .execute(
+            "INSERT INTO gcs_journal (seq, epoch, at_ms, payload) VALUES (?, ?, 1, ?)",
+            &[seq.into(), epoch.into(), payload.into()],
+        )
+        .await
+        .unwrap();
+    running.kill().await;
+    let running = stage.start().await;
+    assert_eq!(
+        ask(&running.session(1), hget("a", b"f")).await,
+        bulk(b"new")
+    );
+}
+
+/// The only one that pauses the server.
+pub(super) async fn a_stop_does_not_wait_for_a_database_that_is_away(
+    stage: &mut Stage,
+    server: &harness::postgres::Postgres,
+) {
+    let running = stage.start().await;
+    let session = running.session(1);
+    ask(&session, hset("a", b"f", b"1")).await;
+    server.pause();
+    let unanswered = session.submit(hset("a", b"f", b"2"));
+    let stopped = tokio::time::timeout(PATIENCE, running.stop()).await;
+    server.resume();
+    assert!(stopped.is_ok(), "it waited");
+    let answer = tokio::time::timeout(PATIENCE, unanswered).await.unwrap();
+    assert!(answer.is_err(), "answered, and not durable");
+}
+
 pub(super) async fn a_successor_goes_on_where_the_other_retired(stage: &mut Stage) {
     let running = stage.start().await;
     let (a, b) = (running.session(1), running.session(1));

@@ -38,7 +38,7 @@ LONG := long_store_drill long_store_failover long_store_crash
 .PHONY: test-long
 test-long: test-env ## Run the tests that take hours (one: LONG=long_store_crash)
 	$(CARGO) build --workspace --locked
-	for name in $(LONG); do $(CARGO) test --package chaos --features long --locked --test $$name -- --nocapture; done
+	for name in $(LONG); do $(CARGO) test --package chaos --features long --locked --test $$name -- --nocapture --test-threads 3; done
 
 .PHONY: lint
 lint: ## Check format, clippy and documentation, warnings denied

@@ -9,7 +9,7 @@
 use std::{
     fs,
     net::{Ipv4Addr, SocketAddr},
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
     time::Duration,
 };
@@ -29,6 +29,35 @@ const OBJECT_STORE: u32 = 80 << 20;
 const HEAD: Duration = Duration::from_secs(90);
 /// Serve's controller, proxy and replica, one Python process each.
 const DEPLOY: Duration = Duration::from_secs(120);
+
+/// Where a cluster keeps its state.
+#[derive(Debug, Clone)]
+pub struct Backing {
+    /// A store, or a Redis.
+    pub address: SocketAddr,
+    /// The authority of its certificate, and the password: then the head speaks
+    /// TLS and names itself after its site.
+    pub secured: Option<(PathBuf, String)>,
+}
+
+impl From<SocketAddr> for Backing {
+    fn from(address: SocketAddr) -> Self {
+        let secured = None;
+        Self { address, secured }
+    }
+}
+
+impl Backing {
+    fn tell(&self, command: &mut Command) {
+        let address = self.address;
+        match &self.secured {
+            None => command.env("RAY_REDIS_ADDRESS", address.to_string()),
+            Some((authority, _)) => command
+                .env("RAY_REDIS_ADDRESS", format!("rediss://{address}"))
+                .env("RAY_REDIS_CA_CERT", authority),
+        };
+    }
+}
 
 /// A running Ray cluster with the application of `python/ray_site.py`.
 #[derive(Debug)]
@@ -50,8 +79,8 @@ impl Cluster {
         Self::start_on(venv, site, folder, None).await
     }
 
-    /// As [`Cluster::start`], with its state in the store at an address, in the
-    /// namespace named after `site`.
+    /// As [`Cluster::start`], with its state in a store, in the namespace named
+    /// after `site`.
     ///
     /// # Errors
     /// As [`Cluster::start`].
@@ -59,7 +88,7 @@ impl Cluster {
         venv: &Venv,
         site: &str,
         folder: &Path,
-        store: Option<SocketAddr>,
+        store: Option<&Backing>,
     ) -> Result<Self> {
         let temporary = tempfile::Builder::new().prefix("ray-").tempdir()?;
         let names = [
@@ -75,9 +104,9 @@ impl Cluster {
         ];
         let [http, numbers @ ..] = ports::free::<10>()?;
         let mut command = environment(venv.program("ray"), site);
-        if let Some(address) = store {
-            command.env("RAY_REDIS_ADDRESS", address.to_string());
+        if let Some(store) = store {
             command.env("RAY_external_storage_namespace", site);
+            store.tell(&mut command);
         }
         command.args([
             "start",
@@ -90,6 +119,10 @@ impl Cluster {
         // Workers bind what the kernel gives them; Ray's own range would be
         // the same for both clusters.
         command.args(["--min-worker-port=0", "--max-worker-port=0"]);
+        if let Some((_, password)) = store.and_then(|store| store.secured.as_ref()) {
+            command.arg(format!("--redis-username={site}"));
+            command.arg(format!("--redis-password={password}"));
+        }
         command.arg(format!("--object-store-memory={OBJECT_STORE}"));
         command.arg(format!("--temp-dir={}", temporary.path().display()));
         command.args(

@@ -38,7 +38,8 @@ async fn a_head_on_redis_dies() -> Result<()> {
     let venv = Venv::find()?;
     let arguments = ["--appendonly", "yes", "--appendfsync", "always"];
     let mut redis = Redis::start(folder, &arguments).await?;
-    let mut cluster = Cluster::start_on(&venv, "redis", folder, Some(redis.address())).await?;
+    let mut cluster =
+        Cluster::start_on(&venv, "redis", folder, Some(&redis.address().into())).await?;
     cluster.deploy(&venv, folder).await?;
     let before = cluster.gcs_server().context("no gcs_server")?;
     let load = Steady::start(&cluster.page(), Duration::from_millis(50));

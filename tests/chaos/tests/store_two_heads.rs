@@ -34,7 +34,8 @@ async fn two_heads(store: SocketAddr) -> Result<Seen> {
     let folder = folder.path();
     let venv = Venv::find()?;
     let (older, newer) = (Tap::start(store).await?, Tap::start(store).await?);
-    let cluster = Cluster::start_on(&venv, NAMESPACE, folder, Some(older.address())).await?;
+    let cluster =
+        Cluster::start_on(&venv, NAMESPACE, folder, Some(&older.address().into())).await?;
     cluster
         .works(&venv, folder, Duration::from_secs(60))
         .await?;

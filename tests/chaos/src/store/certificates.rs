@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::Result;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
 /// Files in PEM.
 #[derive(Debug, Clone)]
@@ -25,14 +25,14 @@ impl Certificates {
     /// # Errors
     /// If they cannot be written.
     pub fn make(folder: &Path) -> Result<Self> {
-        let mut authority = CertificateParams::new(Vec::new())?;
+        let mut authority = named("authority", Vec::new())?;
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let authority_key = KeyPair::generate()?;
         let root = authority.self_signed(&authority_key)?;
         let issuer = Issuer::new(authority, authority_key);
         let key = KeyPair::generate()?;
         let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
-        let certificate = CertificateParams::new(names)?.signed_by(&key, &issuer)?;
+        let certificate = named("store", names)?.signed_by(&key, &issuer)?;
         let made = Self {
             authority: folder.join("authority.pem"),
             certificate: folder.join("certificate.pem"),
@@ -43,4 +43,12 @@ impl Certificates {
         fs::write(&made.key, key.serialize_pem())?;
         Ok(made)
     }
+}
+
+/// OpenSSL, which Ray has, takes a certificate of its issuer's name for one that
+/// is signed by itself.
+fn named(name: &str, alternatives: Vec<String>) -> Result<CertificateParams> {
+    let mut made = CertificateParams::new(alternatives)?;
+    made.distinguished_name.push(DnType::CommonName, name);
+    Ok(made)
 }

@@ -1,7 +1,9 @@
 //! `tradewind store serve` as a process.
 
 use std::{
+    fs,
     net::{Ipv4Addr, SocketAddr},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, ExitStatus, Stdio},
     time::Duration,
@@ -11,7 +13,10 @@ use anyhow::{Context, Result, bail, ensure};
 use harness::{ports, process::Process, wait};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::wire::{Reply, ask};
+use super::{
+    certificates::Certificates,
+    wire::{Reply, ask},
+};
 use crate::binary::tradewind;
 
 /// A store answers within this: a debug build on two busy cores, a migration.
@@ -67,6 +72,27 @@ impl Serve {
     pub fn variable(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
         self
+    }
+
+    /// It speaks TLS only and asks for a password, which is kept in `folder`.
+    ///
+    /// # Errors
+    /// If the password cannot be written.
+    pub fn secured(self, made: &Certificates, password: &str, folder: &Path) -> Result<Self> {
+        let file = folder.join("password");
+        fs::write(&file, password)?;
+        for secret in [&file, &made.key] {
+            fs::set_permissions(secret, fs::Permissions::from_mode(0o600))?;
+        }
+        let text = |path: &Path| path.display().to_string();
+        Ok(self.arguments(&[
+            "--password-file",
+            &text(&file),
+            "--tls-cert",
+            &text(&made.certificate),
+            "--tls-key",
+            &text(&made.key),
+        ]))
     }
 
     /// It dies where the `nth` passing of the kill point `point` is; only a
@@ -208,6 +234,20 @@ impl Store {
             self.check_alive()?;
             let found = standing(self.address).await?;
             ensure!(found == Standing::Active, "{found:?}");
+            Ok(())
+        })
+        .await
+    }
+
+    /// Waits until it says that it serves: for one that speaks TLS only.
+    ///
+    /// # Errors
+    /// If it ends, or does not say so in time.
+    pub async fn says_ready(&mut self) -> Result<()> {
+        wait::until("the store's readiness", READY, async || {
+            self.check_alive()?;
+            let ready = self.log().lines().any(|line| line.starts_with("ready on "));
+            ensure!(ready, "it has not said so");
             Ok(())
         })
         .await

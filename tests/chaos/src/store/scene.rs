@@ -12,18 +12,20 @@ use rustix::process::Pid;
 use tempfile::TempDir;
 
 use super::{
+    certificates::Certificates,
     databases::{Database, Kind},
-    process::{READY, Serve, Store},
+    process::{Serve, Store},
     wire::{Reply, ask},
 };
 use crate::{
-    ray::Cluster,
+    ray::{Backing, Cluster},
     steady::{Seen, Steady},
     venv::Venv,
 };
 
 /// Between two requests.
 const PERIOD: Duration = Duration::from_millis(50);
+const PASSWORD: &str = "correct horse battery staple";
 /// How long the load goes on before a fault and after it.
 const AROUND: Duration = Duration::from_secs(2);
 /// How long a write may take once the database is back.
@@ -49,6 +51,7 @@ pub struct Scene {
     store: Store,
     cluster: Cluster,
     venv: Venv,
+    secured: bool,
     folder: PathBuf,
     _temporary: TempDir,
 }
@@ -71,22 +74,36 @@ impl Scene {
     /// # Errors
     /// If any of them does not come up.
     pub async fn start(kind: Kind) -> Result<Self> {
+        Self::start_with(kind, false).await
+    }
+
+    /// As [`Scene::start`]; if `secured`, with TLS, a user and a password.
+    ///
+    /// # Errors
+    /// If any of them does not come up.
+    pub async fn start_with(kind: Kind, secured: bool) -> Result<Self> {
         let temporary = tempfile::tempdir()?;
         let folder = temporary.path().to_owned();
         let venv = Venv::find()?;
         let database = Database::start(kind, true).await?;
-        let serve = Serve::new(&database.empty("ray").await?, &folder)?;
+        let mut serve = Serve::new(&database.empty("ray").await?, &folder)?;
+        let mut backing = Backing::from(serve.address());
+        if secured {
+            let made = Certificates::make(&folder)?;
+            serve = serve.secured(&made, PASSWORD, &folder)?;
+            backing.secured = Some((made.authority, PASSWORD.to_owned()));
+        }
         let mut store = serve.start()?;
-        store.active(READY).await?;
+        store.says_ready().await?;
         let site = kind.name().to_lowercase();
-        let address = Some(store.address());
-        let mut cluster = Cluster::start_on(&venv, &site, &folder, address).await?;
+        let mut cluster = Cluster::start_on(&venv, &site, &folder, Some(&backing)).await?;
         cluster.deploy(&venv, &folder).await?;
         Ok(Self {
             database,
             store,
             cluster,
             venv,
+            secured,
             folder,
             _temporary: temporary,
         })
@@ -145,6 +162,10 @@ impl Scene {
 
     /// Waits until the store answers a write of another namespace.
     async fn writes(&self) -> Result<()> {
+        if self.secured {
+            // The drivers that follow write.
+            return Ok(());
+        }
         let write: [&[u8]; 4] = [b"HSET", b"RAYprobe@KV", b"probe", b"1"];
         wait::until("an answered write", BACK, async || {
             let reply = ask(self.store.address(), &write, BACK).await?;

@@ -1,7 +1,7 @@
 //! The fault drill in all its forms: each database, head or GCS killed, plain or
 //! with TLS, user and password; and the store killed together with the head.
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use chaos::{
@@ -40,14 +40,15 @@ async fn drill(kind: Kind, victim: Victim, form: Form) -> Result<Report> {
         Form::Plain => {}
         Form::Secured => {
             let made = Certificates::make(folder)?;
-            serve = secured(serve, &made, folder)?;
+            serve = serve.secured(&made, PASSWORD, folder)?;
             drill = drill.secured(&made.authority, NAMESPACE, PASSWORD);
         }
         Form::StoreKilled => drill = drill.waits(&hold),
     }
     let mut store = serve.start()?;
     if form == Form::Secured {
-        listens_for_tls_only(&serve).await?;
+        store.says_ready().await?;
+        speaks_tls_only(&serve).await?;
     } else {
         store.active(READY).await?;
     }
@@ -74,31 +75,8 @@ async fn drill(kind: Kind, victim: Victim, form: Form) -> Result<Report> {
     Ok(report)
 }
 
-fn secured(serve: Serve, made: &Certificates, folder: &Path) -> Result<Serve> {
-    use std::os::unix::fs::PermissionsExt;
-    let password = folder.join("password");
-    fs::write(&password, PASSWORD)?;
-    for secret in [&password, &made.key] {
-        fs::set_permissions(secret, fs::Permissions::from_mode(0o600))?;
-    }
-    let text = |path: &Path| path.display().to_string();
-    Ok(serve.arguments(&[
-        "--password-file",
-        &text(&password),
-        "--tls-cert",
-        &text(&made.certificate),
-        "--tls-key",
-        &text(&made.key),
-    ]))
-}
-
 /// A plain command is not answered there.
-async fn listens_for_tls_only(serve: &Serve) -> Result<()> {
-    wait::until("the listener", READY, async || {
-        tokio::net::TcpStream::connect(serve.address()).await?;
-        Ok(())
-    })
-    .await?;
+async fn speaks_tls_only(serve: &Serve) -> Result<()> {
     let plain = ask(serve.address(), &[b"PING"], Duration::from_secs(5)).await;
     ensure!(
         !matches!(plain, Ok(Reply::Status(_))),

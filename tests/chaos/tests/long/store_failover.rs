@@ -26,9 +26,20 @@ async fn nobody_notices(kind: Kind) -> Result<()> {
     Ok(())
 }
 
+/// TLS cannot move to another process: the old one passes its bytes on.
+async fn nobody_notices_behind_tls() -> Result<()> {
+    let mut scene = Scene::start_with(Kind::Sqlite, true).await?;
+    for what in ["handed over", "handed over again"] {
+        let outcome = scene.go_through(Fault::Handover).await?;
+        outcome.unnoticed(&format!("store behind TLS {what}"))?;
+    }
+    Ok(())
+}
+
 /// One after the other: two clusters at once would be slow for want of cores.
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_notices_what_happens_to_a_database() -> Result<()> {
+async fn nobody_notices_what_happens_behind_the_head() -> Result<()> {
+    nobody_notices_behind_tls().await?;
     nobody_notices(Kind::Postgres).await?;
     nobody_notices(Kind::Mariadb).await
 }

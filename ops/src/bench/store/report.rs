@@ -23,12 +23,16 @@ pub enum Measure {
     Write50(usize),
     /// 99th percentile of it, in ms.
     Write99(usize),
+    /// CPU time of the process for each write of so many clients, in µs.
+    WriteCpu(usize),
     /// Time to read a table to its end, in s.
     Scan,
     /// Share of one core that clusters at rest cost, in %.
     SteadyCpu,
     /// What they cost the database behind the store, in %.
     SteadyDatabase,
+    /// Commands of theirs that were answered, of those that were due, in %.
+    SteadyDone,
     /// Median time of their writes, in ms.
     Steady50,
     /// 99th percentile of it, in ms.
@@ -133,7 +137,8 @@ pub fn rows(
 ) -> Vec<Row> {
     use Bound::{AtLeast, AtMost};
     use Measure::{
-        Idle, Rate, Scan, Steady50, Steady99, SteadyCpu, SteadyDatabase, Write50, Write99,
+        Idle, Rate, Scan, Steady50, Steady99, SteadyCpu, SteadyDatabase, SteadyDone, Write50,
+        Write99, WriteCpu,
     };
     let redis = baseline(contenders);
     let against = redis.map_or("redis", Contender::name);
@@ -166,6 +171,12 @@ pub fn rows(
             lines.push(ratio(format!("HSET p50, {of},"), Write50(clients), time));
         }
         lines.push(line(format!("HSET p99, {of}"), "ms", Write99(clients), &[]));
+        lines.push(line(
+            format!("CPU per HSET, {of}"),
+            "µs",
+            WriteCpu(clients),
+            &[],
+        ));
     }
     let scan: Aims<'_> = &[(Sqlite, AtMost, 0.5), (Postgres, AtMost, 0.5)];
     lines.push(line(format!("scan of {scanned} rows"), "s", Scan, scan));
@@ -177,6 +188,12 @@ pub fn rows(
         at_rest("CPU of the database"),
         "% of a core",
         SteadyDatabase,
+        &[],
+    ));
+    lines.push(line(
+        at_rest("answered of what was due"),
+        "%",
+        SteadyDone,
         &[],
     ));
     lines.push(line(at_rest("HSET p50"), "ms", Steady50, &[]));

@@ -41,7 +41,7 @@ impl Stored {
 
 /// One command.
 #[derive(Debug, Clone)]
-pub enum Command {
+pub(crate) enum Command {
     /// Writes a field; 1 if it is new, 0 if it was replaced.
     Hset {
         /// The table.
@@ -134,7 +134,7 @@ pub enum Command {
 
 /// The answer to one command.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Reply {
+pub(crate) enum Reply {
     /// A word such as `OK`.
     Status(&'static str),
     /// A number.

@@ -81,19 +81,8 @@ pub(crate) struct EngineState {
     cursors: Vec<(u64, NamespaceId, TableName, Vec<u8>)>,
 }
 
-/// Makes the engine's handle and its task, which runs until `stop` fires or a
+/// The engine's task behind the handle `engine`. Runs until `stop` fires or a
 /// successor is to take over; then it returns what that one must know.
-pub(crate) fn start(
-    database: Database,
-    settings: Settings,
-    inherited: EngineState,
-    stop: CancellationToken,
-) -> (Engine, impl Future<Output = EngineState>) {
-    let engine = Engine::new(database);
-    let task = run(engine.clone(), Rc::new(settings), inherited, stop);
-    (engine, task)
-}
-
 pub(crate) async fn run(
     engine: Engine,
     settings: Rc<Settings>,

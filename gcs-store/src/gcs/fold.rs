@@ -22,10 +22,9 @@ use gcs_sql::{Error, Value};
 use ray_tables::TableName;
 
 use super::{
-    journal::Incarnation,
     key::{self, NamespaceId},
     load,
-    space::Spaces,
+    space::{Begun, Spaces},
     writer::{Deposed, Writer},
 };
 use bytes::Bytes;
@@ -46,7 +45,7 @@ const SHORT: usize = 255;
 #[derive(Debug)]
 pub(crate) struct Fold {
     fields: Vec<(NamespaceId, TableName, Bytes)>,
-    incarnations: Vec<(Incarnation, i64)>,
+    incarnations: Vec<Begun>,
     seen: Vec<NamespaceId>,
     upto: i64,
 }

@@ -107,21 +107,21 @@ impl Image {
     }
 
     /// Writes a field and returns what stood there.
-    pub(crate) fn put(&mut self, table: &TableName, field: Bytes, cell: Cell) -> Option<Cell> {
+    pub(crate) fn put(&mut self, table: &TableName, field: &Bytes, cell: Cell) -> Option<Cell> {
         let table = match self.tables.get_mut(table) {
             Some(table) => table,
             None => self.tables.entry(table.clone()).or_default(),
         };
         for usage in [&mut self.usage, &mut table.usage] {
-            usage.add(&field, &cell.value);
+            usage.add(field, &cell.value);
         }
-        self.inline += inline(&field, &cell.value);
+        self.inline += inline(field, &cell.value);
         // The map keeps the field it has, so the one given may be dropped.
         let replaced = table.cells.insert(field.clone(), cell);
         if let Some(old) = &replaced {
-            self.inline -= inline(&field, &old.value);
+            self.inline -= inline(field, &old.value);
             for usage in [&mut self.usage, &mut table.usage] {
-                usage.remove(&field, &old.value);
+                usage.remove(field, &old.value);
             }
         }
         replaced
@@ -180,10 +180,10 @@ mod tests {
     #[test]
     fn usage_follows_every_change() {
         let (mut image, kv) = (Image::default(), TableName::KV);
-        assert_eq!(image.put(&kv, "a".into(), cell("four")), None);
-        assert_eq!(image.put(&kv, "b".into(), cell("")), None);
+        assert_eq!(image.put(&kv, &"a".into(), cell("four")), None);
+        assert_eq!(image.put(&kv, &"b".into(), cell("")), None);
         assert_eq!(image.usage(), Usage { rows: 2, bytes: 6 });
-        assert_eq!(image.put(&kv, "a".into(), cell("1")), Some(cell("four")));
+        assert_eq!(image.put(&kv, &"a".into(), cell("1")), Some(cell("four")));
         assert_eq!(image.usage(), Usage { rows: 2, bytes: 3 });
         assert_eq!(image.remove(&kv, b"a"), Some(cell("1")));
         assert_eq!(image.remove(&kv, b"a"), None);
@@ -197,7 +197,7 @@ mod tests {
     #[test]
     fn a_table_without_fields_is_not_there() {
         let (mut image, kv) = (Image::default(), TableName::KV);
-        image.put(&kv, "a".into(), cell("1"));
+        image.put(&kv, &"a".into(), cell("1"));
         assert!(image.has(&kv));
         image.remove(&kv, b"a");
         assert!(!image.has(&kv));

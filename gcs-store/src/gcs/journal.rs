@@ -14,11 +14,11 @@ use super::{command::Stored, key::NamespaceId};
 /// newer than this program by more than one version.
 #[derive(Debug, thiserror::Error)]
 #[error("journal row {seq} cannot be read: {reason}")]
-pub struct Unreadable {
+pub(crate) struct Unreadable {
     /// Which row.
-    pub seq: i64,
+    pub(crate) seq: i64,
     /// What is wrong with it.
-    pub reason: String,
+    pub(crate) reason: String,
 }
 
 /// One change.

@@ -120,7 +120,7 @@ pub(crate) async fn image(database: &Database, namespace: NamespaceId) -> Result
         if let Stored::Inline(bytes) = &cell.value {
             cell.value = Stored::Inline(Bytes::copy_from_slice(bytes));
         }
-        image.put(&row.table, field, cell);
+        image.put(&row.table, &field, cell);
         ControlFlow::Continue(())
     })
     .await?;

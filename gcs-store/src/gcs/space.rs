@@ -18,9 +18,8 @@ use super::{
 };
 
 /// Whether a namespace may be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum State {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
     /// Read and written.
     Active,
     /// Read only.
@@ -30,20 +29,9 @@ pub enum State {
 }
 
 impl State {
-    /// As the catalog spells it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Frozen => "frozen",
-            Self::Deleted => "deleted",
-        }
-    }
-
     /// Reads the catalog's spelling. One that a copy is filling is as one that
     /// is deleted. What this version does not know may be read and not written.
-    #[must_use]
-    pub fn parse(name: &str) -> Self {
+    pub(crate) fn parse(name: &str) -> Self {
         match name {
             "active" => Self::Active,
             "deleted" | "incomplete" => Self::Deleted,
@@ -80,11 +68,14 @@ pub(crate) struct Space {
     pub(crate) dirty: Dirty,
 }
 
+/// A head and when it began.
+pub(crate) type Begun = (Incarnation, i64);
+
 /// What the tables do not know yet.
 #[derive(Debug, Default)]
 pub(crate) struct Dirty {
     fields: HashSet<(TableName, Bytes), foldhash::fast::RandomState>,
-    incarnations: Vec<(Incarnation, i64)>,
+    incarnations: Vec<Begun>,
     touched: bool,
 }
 
@@ -105,7 +96,7 @@ impl Dirty {
     }
 
     /// The fields that changed, and the heads that began with the time they did.
-    pub(crate) fn into_parts(self) -> (Vec<(TableName, Bytes)>, Vec<(Incarnation, i64)>) {
+    pub(crate) fn into_parts(self) -> (Vec<(TableName, Bytes)>, Vec<Begun>) {
         (self.fields.into_iter().collect(), self.incarnations)
     }
 
@@ -211,7 +202,7 @@ impl Space {
                     updated_ms: at_ms,
                     epoch: *epoch,
                 };
-                self.image.put(table, field.clone(), cell).is_some()
+                self.image.put(table, field, cell).is_some()
             }
             Effect::Delete { table, field, .. } => {
                 self.dirty.field(table, field);

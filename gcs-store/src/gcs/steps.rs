@@ -275,11 +275,11 @@ impl Term {
         let id = entry.id;
         self.spaces.add(entry.clone());
         if fresh {
-            self.loaded(entry, Image::default());
+            self.loaded(&entry, Image::default());
         } else if self.spaces.get(id).is_none() {
             // Made this moment by somebody else, who may have filled it.
             let (entry, image) = self.load(entry).await;
-            self.loaded(entry, image);
+            self.loaded(&entry, image);
         }
         Ok(Ok(id))
     }
@@ -298,7 +298,7 @@ impl Term {
         .boxed_local()
     }
 
-    pub(super) fn loaded(&mut self, entry: Entry, image: Image) {
+    pub(super) fn loaded(&mut self, entry: &Entry, image: Image) {
         let id = entry.id;
         self.loading.remove(&id);
         // The catalog may have changed while it was read.

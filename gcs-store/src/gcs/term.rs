@@ -175,7 +175,7 @@ impl Term {
                         continue;
                     };
                     let (entry, image) = self.load(entry).await;
-                    self.loaded(entry, image);
+                    self.loaded(&entry, image);
                 }
                 if let Some(space) = self.spaces.get_mut(id) {
                     space.apply(&effect, row.at_ms);
@@ -228,7 +228,7 @@ impl Term {
             return Ok(Some(End::Stopped));
         }
         while let Some(Ok((entry, image))) = self.loads.try_join_next() {
-            self.loaded(entry, image);
+            self.loaded(&entry, image);
         }
         if !self.shared.idle() {
             // Whoever else has something to say now is in the group as well.
@@ -247,7 +247,7 @@ impl Term {
             // Behind what waits: it is answered first.
             () = self.shared.retire.notified() => return Ok(Some(End::Retired)),
             Some(Ok((entry, image))) = self.loads.join_next(), if loading => {
-                self.loaded(entry, image);
+                self.loaded(&entry, image);
             }
             () = sleep_until(next) => {}
         }

@@ -92,8 +92,8 @@ impl Stage {
             passwords: Box::new(|_| {}),
         };
         let stop = CancellationToken::new();
-        let (engine, task) =
-            engine::start(self.database.clone(), settings, inherited, stop.clone());
+        let engine = Engine::new(self.database.clone());
+        let task = engine::run(engine.clone(), settings.into(), inherited, stop.clone());
         let task = tokio::task::spawn_local(task);
         Running { engine, stop, task }
     }

@@ -2,7 +2,10 @@
 //! test-long` hits each a hundred times (`long_store_crash`).
 
 use anyhow::Result;
-use chaos::store::{crash::matrix, databases::Kind, trial::seed};
+use chaos::{
+    store::{crash::matrix, databases::Kind, endurance::lose_commits, trial::seed},
+    venv::Venv,
+};
 
 async fn nothing_is_lost(kind: Kind, hits: u32) -> Result<()> {
     let broken = matrix(kind, hits, 2, seed()?).await?;
@@ -23,4 +26,12 @@ async fn a_store_on_postgresql_may_die_anywhere() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_on_mariadb_may_die_anywhere() -> Result<()> {
     nothing_is_lost(Kind::Mariadb, 1).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_loses_commits_is_caught() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let verdict = lose_commits(folder.path(), &Venv::find()?, seed()?).await?;
+    assert!(!verdict.broken.is_empty(), "{verdict:?}");
+    Ok(())
 }

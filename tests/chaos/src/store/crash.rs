@@ -6,32 +6,22 @@
 //! reached is an error: a matrix whose points have gone would prove nothing.
 
 use std::{
-    os::unix::process::ExitStatusExt,
     path::Path,
-    process::Stdio,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, ensure};
-use harness::wait;
-use rustix::process::Signal;
+use anyhow::{Context, Result};
 
 use super::{
-    clients::Work,
     databases::{Database, Kind},
-    process::{READY, Serve, Standing, Store, standing},
+    endurance::{database_dies, handovers},
+    lives::{WORK, die_at_any_moment, die_at_handover, die_at_start, die_at_work, start},
+    process::Serve,
     trial::{Trial, Verdict},
 };
 
-/// A point must be reached within this.
-const REACHED: Duration = Duration::from_secs(60);
 /// Hits of one history.
 const LIVES: u32 = 10;
-
-const WORK: Work = Work {
-    clients: 6,
-    pause: Duration::from_millis(2),
-};
 
 /// A kill point, and when it is passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -190,45 +180,6 @@ async fn one_history(
     Ok(verdict)
 }
 
-/// Starts a store that is told nothing; what was unanswered is decided then.
-async fn start(serve: &Serve, trial: &Trial) -> Result<Store> {
-    let mut store = serve.start()?;
-    store.active(READY).await?;
-    trial.settle();
-    Ok(store)
-}
-
-async fn die_at_work(serve: &Serve, trial: &mut Trial, name: &str, most: u32) -> Result<()> {
-    let nth = trial.dice.u32(1..=most);
-    let mut store = serve.clone().crash_at(name, nth).start()?;
-    // What one life has not folded the next one folds first: it may die of that.
-    let active = store.active(READY).await;
-    if active.is_err() {
-        return died(&mut store, name).await;
-    }
-    trial.settle();
-    let clients = trial.clients(store.address());
-    died(&mut store, name).await?;
-    clients.stop().await;
-    Ok(())
-}
-
-/// SIGKILL after some commands.
-async fn die_at_any_moment(serve: &Serve, trial: &mut Trial) -> Result<()> {
-    let mut store = start(serve, trial).await?;
-    let clients = trial.clients(store.address());
-    let commands = trial.dice.usize(20..200);
-    trial.more(commands, REACHED).await?;
-    store.kill();
-    clients.stop().await;
-    Ok(())
-}
-
-async fn die_at_start(serve: &Serve, name: &str, nth: u32) -> Result<()> {
-    let mut store = serve.clone().crash_at(name, nth).start()?;
-    died(&mut store, name).await
-}
-
 /// Hits every point so often on a database of `kind`, then kills the database
 /// itself `kills` times; prints a line for each and returns what was broken.
 ///
@@ -257,169 +208,8 @@ pub async fn matrix(kind: Kind, hits: u32, kills: u32, seed: u64) -> Result<Vec<
     Ok(broken)
 }
 
-/// Kills the database server under a store at work, so often; every other time
-/// the store dies with it. Where only the database dies, no client may notice.
-///
-/// # Errors
-/// If a client notices, or something does not come back.
-pub async fn database_dies(
-    database: &mut Database,
-    folder: &Path,
-    kills: u32,
-    seed: u64,
-) -> Result<Tally> {
-    let began = Instant::now();
-    let mut tally = Tally::default();
-    let url = database.empty("database_dies").await?;
-    let serve = Serve::new(&url, &folder.join("database_dies"))?;
-    let mut trial = Trial::new(seed ^ fingerprint("database"), WORK);
-    let mut store = start(&serve, &trial).await?;
-    let mut clients = trial.clients(store.address());
-    for nth in 0..kills {
-        let commands = trial.dice.usize(20..400);
-        trial.more(commands, REACHED).await?;
-        database.kill();
-        if nth % 2 == 1 {
-            store.kill();
-            clients.stop().await;
-            database.restart().await?;
-            store = start(&serve, &trial).await?;
-            clients = trial.clients(store.address());
-        } else {
-            database.restart().await?;
-        }
-        trial.more(100, REACHED).await?;
-        ensure!(
-            clients.count() == WORK.clients as usize,
-            "only {} of {} connections outlived the database\n{}",
-            clients.count(),
-            WORK.clients,
-            store.log()
-        );
-        tally.hits += 1;
-    }
-    clients.stop().await;
-    let verdict = trial.verdict(store.address()).await?;
-    tally.operations = verdict.operations;
-    tally.unknown = verdict.unknown;
-    tally.broken = verdict.broken;
-    tally.took = began.elapsed();
-    Ok(tally)
-}
-
-/// Hands a store at work over so often, one successor to the next; no client
-/// may notice.
-///
-/// # Errors
-/// If a client notices, or a handover fails.
-pub async fn handovers(database: &Database, folder: &Path, count: u32, seed: u64) -> Result<Tally> {
-    let began = Instant::now();
-    let url = database.empty("handovers").await?;
-    let serve = Serve::new(&url, &folder.join("handovers"))?;
-    let mut trial = Trial::new(seed ^ fingerprint("handovers"), WORK);
-    let mut store = start(&serve, &trial).await?;
-    let mut clients = trial.clients(store.address());
-    for _ in 0..count {
-        let commands = trial.dice.usize(20..400);
-        trial.more(commands, REACHED).await?;
-        store.handover().await?;
-        ensure!(
-            clients.count() == WORK.clients as usize,
-            "only {} of {} connections were handed over\n{}",
-            clients.count(),
-            WORK.clients,
-            store.log()
-        );
-    }
-    clients.stop().await;
-    let verdict = trial.verdict(store.address()).await?;
-    let mut broken = verdict.broken;
-    if verdict.unknown > 0 {
-        broken.push(format!("{} commands were not answered", verdict.unknown));
-    }
-    Ok(Tally {
-        hits: count,
-        operations: verdict.operations,
-        unknown: verdict.unknown,
-        broken,
-        took: began.elapsed(),
-    })
-}
-
-/// One of the two dies; the other goes on with the connections, or nobody does.
-async fn die_at_handover(
-    serve: &Serve,
-    trial: &mut Trial,
-    name: &str,
-    survived: bool,
-) -> Result<()> {
-    let mut store = serve.clone().crash_at(name, 1).start()?;
-    store.active(READY).await?;
-    trial.settle();
-    let mut clients = trial.clients(store.address());
-    let commands = trial.dice.usize(20..100);
-    trial.more(commands, REACHED).await?;
-    let earlier = crashes(&store, name);
-    // Whether the command calls it a success is not the point here.
-    let mut command = store.handover_command()?;
-    let _command = command
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()?;
-    wait::until("the kill point", REACHED, async || {
-        let dead = crashes(&store, name) > earlier;
-        ensure!(dead, "{name} was not passed\n{}", store.log());
-        Ok(())
-    })
-    .await?;
-    let survivor = wait::until("a survivor, or none", READY, async || {
-        if store.serving().is_empty() {
-            return Ok(false);
-        }
-        let found = standing(store.address()).await?;
-        ensure!(found == Standing::Active, "{found:?}");
-        Ok(true)
-    })
-    .await?;
-    ensure!(
-        survivor == survived,
-        "after {name} somebody should serve: {survived}, does: {survivor}\n{}",
-        store.log()
-    );
-    if survivor {
-        trial.more(100, REACHED).await?;
-        ensure!(
-            clients.count() == WORK.clients as usize,
-            "after {name} only {} of {} connections work\n{}",
-            clients.count(),
-            WORK.clients,
-            store.log()
-        );
-    }
-    clients.stop().await;
-    store.kill();
-    Ok(())
-}
-
-fn crashes(store: &Store, name: &str) -> usize {
-    let line = format!("crash point {name}: ");
-    store.log().matches(&line).count()
-}
-
-async fn died(store: &mut Store, name: &str) -> Result<()> {
-    let status = store
-        .end(REACHED)
-        .await
-        .with_context(|| format!("kill point {name} was not reached"))?;
-    ensure!(
-        status.signal() == Some(Signal::ABORT.as_raw()),
-        "at {name} the store ended with {status}\n{}",
-        store.log()
-    );
-    Ok(())
-}
-
-fn fingerprint(name: &str) -> u64 {
+/// A number for a name, to give each its own draws.
+pub(super) fn fingerprint(name: &str) -> u64 {
     name.bytes().fold(0xcbf2_9ce4_8422_2325, |sum, byte| {
         (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     })

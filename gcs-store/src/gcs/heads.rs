@@ -13,7 +13,8 @@
 //! ```
 //!
 //! A head writes on two connections, so the newest incarnation takes in a
-//! second one from the same address that was opened after everything older.
+//! second one from the same address that writes and was opened after all that
+//! older heads wrote on. Who only reads (the launcher, an operator) is nobody's.
 //! Whoever else used the namespace before is fenced. When two heads start at
 //! the very same time from one address and a connection could be either's, it
 //! is fenced too: both may die and be restarted, but never do both write.
@@ -109,6 +110,13 @@ pub(crate) enum Verdict {
     Undeclared,
 }
 
+/// A connection of which nobody knows whose it is.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct Guest {
+    address: IpAddr,
+    wrote: bool,
+}
+
 /// The heads of one namespace.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Heads {
@@ -119,10 +127,10 @@ pub(crate) struct Heads {
     low: Order,
     pid: Option<Order>,
     scan: Option<Order>,
-    /// Connections of the newest head.
+    /// Connections of the newest head that have written or given a sign.
     members: BTreeSet<Order>,
     /// Others that used the namespace since it began.
-    guests: BTreeMap<Order, IpAddr>,
+    guests: BTreeMap<Order, Guest>,
     /// Refused, until they are gone.
     fenced: BTreeSet<Order>,
 }
@@ -169,45 +177,57 @@ impl Heads {
         if self.fenced.contains(&connection) {
             return Verdict::Fenced;
         }
-        let known = self.members.contains(&connection) || self.guests.contains_key(&connection);
-        if !known {
+        let member = self.members.contains(&connection);
+        if !member && !self.guests.contains_key(&connection) {
             if self.epoch > 0 && connection <= self.low {
                 self.fenced.insert(connection);
                 return Verdict::Fenced;
             }
-            let joins = !self.declared
-                && self.epoch > 0
-                && self.address == Some(address)
-                && self.members.len() < PER_HEAD;
-            if joins {
-                self.members.insert(connection);
-            } else {
-                self.guests.insert(connection, address);
-            }
+            let wrote = false;
+            self.guests.insert(connection, Guest { address, wrote });
         }
         if self.declared {
             // Members said who they are; their signs tell nothing new. Who did
             // not say it may look around.
-            let told = self.members.contains(&connection);
-            return if told || (sign.is_none() && !writes) {
+            return if member || (sign.is_none() && !writes) {
                 Verdict::Go
             } else {
                 Verdict::Undeclared
             };
         }
+        let owed = match sign {
+            None => true,
+            Some(sign) => self.owed(sign).is_none_or(|by| by == connection),
+        };
+        if !member && (writes || sign.is_some()) {
+            let joins = self.epoch > 0
+                && self.address == Some(address)
+                && self.members.len() < PER_HEAD
+                && owed;
+            if joins {
+                self.guests.remove(&connection);
+                self.members.insert(connection);
+            } else if let Some(guest) = self.guests.get_mut(&connection) {
+                guest.wrote |= writes;
+            }
+        }
         let Some(sign) = sign else {
             return Verdict::Go;
         };
-        let owed = match sign {
-            Sign::Pid => &mut self.pid,
-            Sign::Scan => &mut self.scan,
-        };
-        if self.members.contains(&connection) && owed.is_none_or(|by| by == connection) {
-            *owed = Some(connection);
+        if owed && self.members.contains(&connection) {
+            *self.owed(sign) = Some(connection);
             return Verdict::Go;
         }
         self.begin(connection, address, sign);
         Verdict::Begin
+    }
+
+    /// Who has given a sign for the newest head.
+    fn owed(&mut self, sign: Sign) -> &mut Option<Order> {
+        match sign {
+            Sign::Pid => &mut self.pid,
+            Sign::Scan => &mut self.scan,
+        }
     }
 
     /// A connection that declared `epoch` when it logged in.
@@ -240,29 +260,28 @@ impl Heads {
         self.members.remove(&connection);
         self.guests.remove(&connection);
         self.low = self.low.max(self.members.last().copied().unwrap_or(0));
-        let siblings: Vec<Order> = self
-            .guests
-            .iter()
-            .filter(|(order, from)| **order > self.low && **from == address)
-            .map(|(order, _)| *order)
+        // What may be the new head's other connection, or just looks around.
+        let mut siblings = std::mem::take(&mut self.guests);
+        let low = self.low;
+        self.guests = siblings
+            .extract_if(.., |order, guest| *order <= low || guest.address != address)
             .collect();
-        let clear = siblings.len() <= PER_HEAD;
-        for sibling in &siblings {
-            if clear {
-                self.guests.remove(sibling);
-            }
+        if siblings.values().filter(|guest| guest.wrote).count() > 1 {
+            // Whose writes these were cannot be told.
+            self.guests
+                .extend(siblings.extract_if(.., |_, guest| guest.wrote));
         }
         self.supersede(address);
         self.epoch += 1;
         self.declared = false;
         self.members.insert(connection);
-        if clear {
-            self.members.extend(siblings);
-        }
-        match sign {
-            Sign::Pid => self.pid = Some(connection),
-            Sign::Scan => self.scan = Some(connection),
-        }
+        self.members.extend(
+            siblings
+                .extract_if(.., |_, guest| guest.wrote)
+                .map(|(order, _)| order),
+        );
+        self.guests = siblings;
+        *self.owed(sign) = Some(connection);
     }
 
     /// Fences everybody who is here.
@@ -306,8 +325,8 @@ mod tests {
     fn start(heads: &mut Heads, a: Order, b: Order, from: IpAddr) -> [Verdict; 3] {
         [
             heads.judge(b, from, Some(Sign::Pid), true),
-            heads.judge(a, from, None, true),
-            heads.judge(a, from, Some(Sign::Scan), true),
+            heads.judge(a, from, None, false),
+            heads.judge(a, from, Some(Sign::Scan), false),
         ]
     }
 
@@ -385,6 +404,40 @@ mod tests {
         start(&mut heads, 6, 8, THERE);
         assert_eq!(heads.judge(5, HERE, None, true), Verdict::Fenced);
         assert_eq!(heads.judge(9, HERE, None, true), Verdict::Go);
+    }
+
+    /// The launcher of a head reads the session's name and stays for a second.
+    #[test]
+    fn who_only_reads_takes_nobodys_place() {
+        for old_is_alive in [true, false] {
+            let mut heads = Heads::new(0);
+            start(&mut heads, 2, 4, HERE);
+            if !old_is_alive {
+                heads.gone(2);
+                heads.gone(4);
+            }
+            assert_eq!(heads.judge(6, HERE, None, false), Verdict::Go);
+            assert_eq!(
+                start(&mut heads, 8, 10, HERE),
+                [Verdict::Begin, Verdict::Go, Verdict::Go]
+            );
+            assert_eq!(heads.epoch(), 2);
+            assert_eq!(heads.judge(8, HERE, None, true), Verdict::Go);
+            assert_eq!(heads.judge(10, HERE, None, true), Verdict::Go);
+        }
+    }
+
+    #[test]
+    fn the_first_scans_may_come_before_the_process_id() {
+        let mut heads = Heads::new(0);
+        start(&mut heads, 2, 4, HERE);
+        heads.gone(2);
+        heads.gone(4);
+        assert_eq!(heads.judge(6, HERE, None, false), Verdict::Go);
+        assert_eq!(heads.judge(8, HERE, Some(Sign::Pid), true), Verdict::Begin);
+        assert_eq!(heads.judge(6, HERE, Some(Sign::Scan), false), Verdict::Go);
+        assert_eq!(heads.judge(6, HERE, None, true), Verdict::Go);
+        assert_eq!(heads.judge(8, HERE, None, true), Verdict::Go);
     }
 
     #[test]
@@ -496,8 +549,9 @@ mod tests {
             for head in turns {
                 let [a, b] = connections[head][..] else { unreachable!() };
                 let (connection, sign) = [(b, Some(Sign::Pid)), (a, None), (a, Some(Sign::Scan))][steps[head]];
+                let writes = sign == Some(Sign::Pid);
                 steps[head] += 1;
-                if heads.judge(connection, HERE, sign, true) == Verdict::Begin {
+                if heads.judge(connection, HERE, sign, writes) == Verdict::Begin {
                     last = head;
                 }
             }

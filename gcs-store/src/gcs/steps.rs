@@ -261,6 +261,8 @@ impl Term {
                 .into(),
             )));
         }
+        // This may take long; what is durable is said before.
+        self.release();
         let at_ms = self.clock.now_ms();
         let mut patience = Patience::new("making a namespace");
         let (entry, fresh) = loop {

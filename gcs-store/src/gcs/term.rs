@@ -11,7 +11,14 @@
 //!
 //! The next group is whatever has come in while the last was committed. No
 //! timer: alone, a command is a group of its own; under load a group grows to
-//! what the disk's flush leaves time for.
+//! what the disk's flush leaves time for. Under load, too, a group's replies
+//! leave while the next one is committed, so that flushing and talking to
+//! clients take turns with nobody:
+//!
+//! ```text
+//!   commit 1 |== flush ==|   commit 2 |== flush ==|   commit 3 |== flush ==|
+//!                            replies 1, reads         replies 2, reads
+//! ```
 //!
 //! Invariants:
 //! 1. A reply leaves only when everything its command did or saw is durable
@@ -23,12 +30,15 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    pin::pin,
     rc::Rc,
+    task::Poll,
     time::Duration,
 };
 
-use futures_util::future::LocalBoxFuture;
+use futures_util::{future::LocalBoxFuture, poll};
 use tokio::{
+    sync::oneshot,
     task::JoinSet,
     time::{Instant, sleep_until, timeout},
 };
@@ -37,7 +47,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     chores::{beat, catalog, journal_rows},
     clock::Clock,
-    command::Stored,
+    command::{Reply, Stored},
     cursor::Cursors,
     engine::Settings,
     execute::Room,
@@ -79,6 +89,31 @@ pub(super) enum End {
 
 pub(super) type Load = LocalBoxFuture<'static, (Entry, Image)>;
 
+/// What is durable and not said yet.
+#[derive(Default)]
+pub(super) struct Settled {
+    replies: Vec<(oneshot::Sender<Reply>, Reply)>,
+    /// Connections of heads that a newer one has fenced.
+    closing: Vec<Order>,
+}
+
+impl Settled {
+    fn is_empty(&self) -> bool {
+        self.replies.is_empty() && self.closing.is_empty()
+    }
+
+    fn release(&mut self, shared: &Shared, settings: &Settings) {
+        for order in self.closing.drain(..) {
+            shared.close(order);
+            settings.metrics.fenced();
+        }
+        for (to, reply) in self.replies.drain(..) {
+            // Whoever asked may have gone.
+            let _heard = to.send(reply);
+        }
+    }
+}
+
 /// An active store.
 pub(super) struct Term {
     pub(super) shared: Rc<Shared>,
@@ -113,6 +148,7 @@ pub(super) struct Term {
     pub(super) catalog_seen: i64,
     /// Connections to be closed once it is durable that a newer head has come.
     pub(super) closing: Vec<Order>,
+    settled: Settled,
 }
 
 impl Term {
@@ -156,6 +192,7 @@ impl Term {
             trouble: None,
             catalog_seen,
             closing: Vec::new(),
+            settled: Settled::default(),
         };
         term.replay().await?;
         Ok(term)
@@ -202,7 +239,10 @@ impl Term {
             match self.turn(stop).await {
                 Ok(None) => {}
                 Ok(Some(end)) => return end,
-                Err(Deposed) => return End::Deposed,
+                Err(Deposed) => {
+                    self.release();
+                    return End::Deposed;
+                }
             }
         }
     }
@@ -231,9 +271,15 @@ impl Term {
             self.loaded(&entry, image);
         }
         if !self.shared.idle() {
-            // Whoever else has something to say now is in the group as well.
-            tokio::task::yield_now().await;
+            if self.settled.is_empty() {
+                // Whoever else has something to say now is in the group as well.
+                tokio::task::yield_now().await;
+            }
             self.group().await?;
+            if !self.shared.idle() && Instant::now() < self.next_chore() {
+                return Ok(None);
+            }
+            self.release();
         }
         if self.chores().await? || !self.shared.idle() {
             return Ok(None);
@@ -282,19 +328,19 @@ impl Term {
         // What they replaced is seen when all is counted again, each second.
         self.memory += bytes as u64;
         if group.effects.is_empty() {
+            self.release();
             self.be_sure().await?;
         } else {
             self.commit(&group, replies.len()).await?;
         }
-        for order in self.closing.drain(..) {
-            self.shared.close(order);
-            self.settings.metrics.fenced();
-        }
-        for (to, reply) in replies {
-            // Whoever asked may have gone.
-            let _heard = to.send(reply);
-        }
+        self.settled.replies = replies;
+        self.settled.closing.append(&mut self.closing);
         Ok(())
+    }
+
+    /// Says what is durable.
+    pub(super) fn release(&mut self) {
+        self.settled.release(&self.shared, &self.settings);
     }
 
     async fn commit(&mut self, group: &Group, commands: usize) -> Result<(), Deposed> {
@@ -302,7 +348,16 @@ impl Term {
         let bytes = payload.len();
         gcs_sql::crash::point("before-commit");
         let began = Instant::now();
-        self.upto = self.writer.append(group.at_ms, payload).await?;
+        {
+            let mut append = pin!(self.writer.append(group.at_ms, payload));
+            let appended = poll!(&mut append);
+            // The database has it: time for what the last group is owed.
+            self.settled.release(&self.shared, &self.settings);
+            self.upto = match appended {
+                Poll::Ready(seq) => seq?,
+                Poll::Pending => append.await?,
+            };
+        }
         gcs_sql::crash::point("after-commit");
         let took = began.elapsed();
         self.unfolded_bytes += bytes;

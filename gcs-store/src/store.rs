@@ -24,7 +24,7 @@ use tokio::{
     runtime, select,
     sync::{mpsc, oneshot, watch},
     task::LocalSet,
-    time::timeout,
+    time::{Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
@@ -33,7 +33,7 @@ use crate::{
     Config, Error, Report, Standing, Status,
     config::Namespaces,
     front::{Door, EngineKeeper, Front, Passwords, handover::Offer},
-    gcs::{engine, status::Board},
+    gcs::{engine, patience::Patience, status::Board},
     metrics::Metrics,
     schema::MIGRATIONS,
 };
@@ -41,6 +41,9 @@ use crate::{
 /// How long the engine of a successor may take to know its standing; the
 /// predecessor waits for a little longer.
 const STANDING: Duration = Duration::from_secs(25);
+
+/// How long a database may take to start.
+const STARTS: Duration = Duration::from_secs(60);
 
 /// How long a report may take to be made.
 const REPORT: Duration = Duration::from_secs(1);
@@ -216,8 +219,7 @@ async fn begin(
     config: &Config,
     reports: mpsc::Sender<oneshot::Sender<Report>>,
 ) -> Result<(EngineKeeper, Front, Handle), Error> {
-    let database = Database::open(&settings(config)?).await?;
-    database.migrate(&MIGRATIONS).await?;
+    let database = open(config).await?;
 
     let (metrics, board) = (Metrics::new(), Board::default());
     let (offer, inherited) = match &config.handover_socket {
@@ -297,6 +299,30 @@ fn settings(config: &Config) -> Result<gcs_sql::Settings, Error> {
         settings.password = Some(password.to_owned().into());
     }
     Ok(settings)
+}
+
+/// The database with its tables. One that is starting is waited for, unless a
+/// predecessor serves meanwhile; a wrong address is told at once.
+async fn open(config: &Config) -> Result<Database, Error> {
+    let settings = settings(config)?;
+    let (began, mut patience) = (Instant::now(), Patience::new("opening the database"));
+    loop {
+        let opened = async {
+            let database = Database::open(&settings).await?;
+            database.migrate(&MIGRATIONS).await?;
+            Ok(database)
+        };
+        match opened.await {
+            Err(error) if waits(&error) && !config.take_over && began.elapsed() < STARTS => {
+                patience.wait(&error).await;
+            }
+            opened => return opened.map_err(Error::Database),
+        }
+    }
+}
+
+fn waits(error: &gcs_sql::Error) -> bool {
+    error.is_transient() && !matches!(error, gcs_sql::Error::Full { .. })
 }
 
 /// The file whose lock says that a process has the SQLite database.

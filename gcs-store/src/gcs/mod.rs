@@ -23,7 +23,7 @@ pub(crate) mod image;
 pub(crate) mod journal;
 pub mod key;
 pub(crate) mod load;
-mod patience;
+pub(crate) mod patience;
 pub(crate) mod session;
 mod space;
 pub(crate) mod status;

@@ -46,7 +46,7 @@ impl Patience {
             tracing::warn!(
                 error = chain,
                 waiting_s = now.duration_since(since).as_secs(),
-                "{}: the database does not do it; replies wait",
+                "{}: the database does not do it; waiting",
                 self.what
             );
         }

@@ -64,7 +64,7 @@ impl Mariadb {
             account.file(&home.join("data"), name, content)?;
         }
 
-        let [port] = ports::free()?;
+        let port = ports::lasting()?;
         let mut arguments = vec!["--no-defaults".to_owned(), data];
         arguments.extend([
             "--bind-address=127.0.0.1".to_owned(),

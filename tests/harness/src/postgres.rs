@@ -56,7 +56,7 @@ impl Postgres {
             account.file(&data, name, content)?;
         }
 
-        let [port] = ports::free()?;
+        let port = ports::lasting()?;
         let mut arguments = vec!["-D".into(), data.display().to_string()];
         arguments.extend([
             "-h".into(),

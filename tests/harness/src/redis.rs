@@ -33,7 +33,7 @@ impl Redis {
         let program = find("redis-server", PACKAGE, &[])?;
         let account = Account::find("redis", PACKAGE)?;
         let home = account.folder(folder, "redis")?;
-        let [port] = ports::free()?;
+        let port = ports::lasting()?;
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         let mut all: Vec<String> = ["--bind", "127.0.0.1", "--save", "", "--port"]
             .map(Into::into)

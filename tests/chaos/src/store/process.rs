@@ -49,7 +49,7 @@ impl Serve {
     /// # Errors
     /// If there is no free port.
     pub fn new(database: &str, folder: &Path) -> Result<Self> {
-        let [port] = ports::free()?;
+        let port = ports::lasting()?;
         Ok(Self {
             database: database.to_owned(),
             port,

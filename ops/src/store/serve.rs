@@ -49,7 +49,7 @@ pub struct Args {
     /// 127.0.0.1:8083, or a port of the system's choice if that is taken.
     #[arg(long, value_name = "ADDRESS")]
     admin: Option<AdminAt>,
-    /// The Unix socket for `store handover`. Absent: store-<port>.sock in
+    /// The Unix socket for `store handover`. Absent: store-PORT.sock in
     /// /run/tradewind or the user's folder for such things.
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,

@@ -105,7 +105,7 @@ Examples:
     Import {
         /// The namespace there: RAY_external_storage_namespace of its heads.
         name: String,
-        /// redis://[[user]:password@]host[:port], or rediss://... for TLS.
+        /// redis://host, redis://user@host:port, or rediss://... for TLS.
         #[arg(long, value_name = "URL")]
         from: String,
         /// The new namespace here. Absent: of the same name.
@@ -127,7 +127,7 @@ Examples:
     Export {
         /// Which namespace.
         name: NamespaceName,
-        /// redis://[[user]:password@]host[:port], or rediss://... for TLS.
+        /// redis://host, redis://user@host:port, or rediss://... for TLS.
         #[arg(long, value_name = "URL")]
         to: String,
         /// The namespace there. Absent: of the same name.
